@@ -1,0 +1,38 @@
+"""The worlds we run in, found by what is running now."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from .._streams import Backend
+
+__all__ = ["NAMES", "BackendChoice", "make_backend"]
+
+NAMES = ("asyncio", "anyio", "trio", "blocking")
+BackendChoice = str | Callable[[], Backend] | None
+
+
+def make_backend(choice: BackendChoice = None) -> Backend:
+    """The backend of that name, or what the callable makes; for None that of the event loop that is running now.
+
+    Raises: RuntimeError outside of asyncio and trio.
+    """
+    if callable(choice):
+        return choice()
+    if choice == "blocking":
+        from .blocking import BlockingBackend
+
+        return BlockingBackend()
+    if choice in ("anyio", "trio") or (choice is None and _is_in_trio()):
+        from .anyio import AnyIOBackend
+
+        return AnyIOBackend()
+    from .asyncio import AsyncioBackend
+
+    return AsyncioBackend()
+
+
+def _is_in_trio() -> bool:
+    trio = sys.modules.get("trio")
+    return trio is not None and trio.lowlevel.in_trio_run()

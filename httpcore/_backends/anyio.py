@@ -1,0 +1,168 @@
+"""trio, and whatever else anyio runs on: non-blocking sockets of our own, and anyio to wait for them.
+
+anyio's socket streams would cost more than the rest of a request; its waiting, its cancel scopes and its threads are
+what makes this work everywhere.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+
+from .._errors import ConnectTimeout
+from .._streams import Address, Stream, Task, Timer
+from .sockets import SocketStream, connect_error, finish_connect, new_socket, start_connect
+
+T = TypeVar("T")
+
+__all__ = ["AnyIOBackend"]
+
+
+class AnyIOStream(SocketStream):
+    __slots__ = ()
+
+    async def _wait(self, readable: bool, writable: bool, deadline: float) -> None:
+        with anyio.CancelScope(deadline=deadline) as scope:
+            try:
+                if not writable:
+                    await anyio.wait_readable(self._socket)
+                elif not readable:
+                    await anyio.wait_writable(self._socket)
+                else:
+                    await self._wait_for_either()
+            except (anyio.ClosedResourceError, ValueError):
+                return  # closed while we waited; using it says so
+        if scope.cancelled_caught:
+            raise TimeoutError
+
+    async def _wait_for_either(self) -> None:
+        async def wait(ready: Callable[[socket.socket], Awaitable[None]]) -> None:
+            await ready(self._socket)
+            tasks.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait, anyio.wait_readable)
+            tasks.start_soon(wait, anyio.wait_writable)
+
+    def _before_close(self) -> None:
+        try:
+            anyio.notify_closing(self._socket)
+        except RuntimeError:  # no event loop runs any more, so nobody waits either
+            return
+
+
+class AnyIOEvent:
+    __slots__ = ("_event",)
+
+    def __init__(self) -> None:
+        self._event = anyio.Event()
+
+    def set(self) -> None:
+        self._event.set()
+
+    async def wait(self, deadline: float) -> bool:
+        with anyio.CancelScope(deadline=deadline):
+            await self._event.wait()
+        return self._event.is_set()
+
+
+class AnyIOBackend:
+    """Bound to the event loop that is running when it is made. See `Backend` for the contract."""
+
+    name = "anyio"
+    has_timers = False
+    now = staticmethod(anyio.current_time)
+
+    def __init__(self) -> None:
+        self._token = anyio.lowlevel.current_token()
+        trio = sys.modules.get("trio")
+        self._trio: Any = trio if trio is not None and trio.lowlevel.in_trio_run() else None
+        self._trio_token: Any = None if self._trio is None else self._trio.lowlevel.current_trio_token()
+        self.can_spawn = self.has_loop = self._trio is not None
+
+    def at_end(self, reference: Callable[[], Callable[[], None] | None]) -> Timer | None:
+        return None  # sockets need no event loop to be closed: that is done when the pool is next used
+
+    def is_current(self) -> bool:
+        try:
+            return anyio.lowlevel.current_token() == self._token
+        except Exception:  # no event loop is running here
+            return False
+
+    def is_over(self) -> bool:
+        if self._trio is None:
+            return True
+        try:
+            self._trio_token.run_sync_soon(_nothing)
+        except self._trio.RunFinishedError:
+            return True
+        return False
+
+    def event(self) -> AnyIOEvent:
+        return AnyIOEvent()
+
+    async def sleep(self, seconds: float) -> None:
+        await anyio.sleep(seconds)
+
+    async def checkpoint(self) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    async def to_thread(self, function: Callable[[], T], deadline: float) -> T:
+        return await self.until(anyio.to_thread.run_sync(function, abandon_on_cancel=True), deadline)
+
+    async def until(self, awaitable: Awaitable[T], deadline: float) -> T:
+        with anyio.CancelScope(deadline=deadline):
+            return await awaitable
+        raise TimeoutError
+
+    async def resolve(self, host: str, port: int, deadline: float) -> Sequence[tuple[int, Any]]:
+        found = await self.to_thread(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), deadline)
+        return [(family, address) for family, _, _, _, address in found]
+
+    async def connect(self, address: Address, deadline: float) -> Stream:
+        sock = new_socket(address)
+        try:
+            if not start_connect(sock, address):
+                await self.until(anyio.wait_writable(sock), deadline)
+                finish_connect(sock)
+        except BaseException as exc:
+            sock.close()
+            if isinstance(exc, TimeoutError) and exc.errno is None:
+                raise ConnectTimeout(f"no connection to {address.peer} in time") from exc
+            if isinstance(exc, OSError):
+                raise connect_error(address, exc) from exc
+            raise
+        return AnyIOStream(sock)
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> Task:
+        """As a system task of trio's, because no nursery of ours outlives a request."""
+        scope = self._trio.CancelScope()
+
+        async def run() -> None:
+            with scope:
+                await coroutine
+
+        self._trio.lowlevel.spawn_system_task(run)
+        return scope  # type: ignore[no-any-return]  # trio is optional, so it is imported untyped; this is its CancelScope
+
+    def call_at(self, when: float, function: Callable[[], None]) -> None:
+        return None
+
+    def call_soon_threadsafe(self, function: Callable[[], None]) -> bool:
+        if self._trio is None:
+            return False
+        try:
+            self._trio_token.run_sync_soon(function)
+        except self._trio.RunFinishedError:
+            return False
+        return True
+
+
+def _nothing() -> None:
+    return None

@@ -1,0 +1,399 @@
+"""asyncio, and uvloop: a `Protocol` over the event loop's own transports, because that is where the speed is.
+
+No timer is made per read. A stream has at most one, and it arms itself again when it fires and finds that the deadline
+has moved on, so that a request costs no timer at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+import time
+import warnings
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar, cast
+
+from .._errors import ConnectTimeout, ReadError, ReadTimeout, WriteError, WriteTimeout
+from .._streams import Address, Stream, Task
+from .sockets import connect_error, describe, new_socket, readable_probe, set_options
+
+T = TypeVar("T")
+
+# What is read at once: as much as asyncio's own transports, into one buffer instead of a new one each time, which costs
+# two thirds of a small request.
+_READ_BYTES = 256 * 1024
+# Past this much unread, reading is paused (asyncio's own StreamReader: 2 x 64 KiB).
+_HIGH_WATER = 64 * 1024
+# Bytes that the transport may hold before `send` waits: asyncio's default.
+_WRITE_HIGH_WATER = 64 * 1024
+
+
+class AsyncioStream(asyncio.BufferedProtocol):
+    """A TCP or unix stream. See `Stream` for the contract.
+
+    Args:
+        buffer: what the loop reads into. Streams of one loop share it, since each takes its bytes out at once.
+    """
+
+    __slots__ = (
+        "_buffer", "_buffered", "_chunks", "_error", "_is_ended", "_is_paused", "_is_write_paused", "_loop",
+        "_on_readable", "_probe", "_read_deadline", "_reader", "_socket", "_timer", "_timer_at", "_transport",
+        "_write_deadline", "_writer", "info", "is_truncated",
+    )  # fmt: skip
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, buffer: memoryview) -> None:
+        self._loop = loop
+        self._buffer = buffer
+        self._socket = sock
+        self._probe = readable_probe(sock)
+        self._transport: asyncio.Transport | None = None
+        self._chunks: deque[bytes] = deque()
+        self._buffered = 0
+        self._is_ended = False
+        self._error: BaseException | None = None
+        self._is_paused = False
+        self._is_write_paused = False
+        self._reader: asyncio.Future[None] | None = None
+        self._writer: asyncio.Future[None] | None = None
+        self._read_deadline = math.inf
+        self._write_deadline = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
+        self._on_readable: Callable[[], None] | None = None
+        self.info = describe(sock)
+        self.is_truncated = False
+
+    # What the event loop tells us.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's own is none by its type
+        self._transport.set_write_buffer_limits(high=_WRITE_HIGH_WATER)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._chunks.append(bytes(self._buffer[:nbytes]))
+        self._buffered += nbytes
+        reader = self._reader
+        if reader is not None:
+            if not reader.done():
+                reader.set_result(None)
+            return
+        if self._buffered > _HIGH_WATER and not self._is_paused and self._transport is not None:
+            self._is_paused = True
+            self._transport.pause_reading()
+        self._heard()
+
+    def eof_received(self) -> bool:
+        self._is_ended = True
+        self._wake(self._reader)
+        self._heard()
+        return True  # only the peer's side has ended; ours stays open until we close it
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._rescue_unread()
+        self._is_ended = True
+        self._error = self._error or exc
+        self._transport = None
+        self._wake(self._reader)
+        self._wake(self._writer)
+        self._heard()
+
+    def pause_writing(self) -> None:
+        self._is_write_paused = True
+
+    def resume_writing(self) -> None:
+        self._is_write_paused = False
+        self._wake(self._writer)
+
+    def _rescue_unread(self) -> None:
+        """Read what the peer sent before our write failed: its early answer is still in the socket's buffer."""
+        if self._transport is None or self._is_ended or self._is_paused:
+            return
+        try:
+            while data := self._socket.recv(_HIGH_WATER, getattr(socket, "MSG_DONTWAIT", 0)):
+                self._chunks.append(data)
+                self._buffered += len(data)
+        except OSError:
+            return  # nothing more is there, or uvloop has closed the descriptor before it told us
+
+    def _wake(self, waiter: asyncio.Future[None] | None) -> None:
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _heard(self) -> None:
+        if self._on_readable is not None:
+            self._on_readable()
+        self._wake(self._writer)
+
+    # What the connection asks for.
+
+    async def receive(self, max_bytes: int, deadline: float) -> bytes:
+        if not self._chunks:
+            if not self._is_ended:
+                self._reader = self._loop.create_future()
+                self._read_deadline = deadline
+                if deadline < self._timer_at:
+                    self._arm(deadline)
+                try:
+                    await self._reader
+                finally:
+                    self._reader = None
+                    self._read_deadline = math.inf
+            if not self._chunks:
+                if self._error is not None:
+                    raise ReadError(f"the connection broke: {self._error}") from self._error
+                return b""
+        data = self._chunks.popleft()
+        if len(data) > max_bytes:
+            self._chunks.appendleft(data[max_bytes:])
+            data = data[:max_bytes]
+        self._buffered -= len(data)
+        if self._is_paused and not self._chunks and self._transport is not None:
+            self._is_paused = False
+            self._transport.resume_reading()
+        return data
+
+    async def send(self, data: bytes, deadline: float, until_heard: bool = False) -> bool:
+        if until_heard and (data or self._is_write_paused) and self.is_readable():
+            if self._transport is not None and data:
+                self._transport.write(data)
+            return False
+        if self._transport is None:
+            raise WriteError(f"the connection is closed: {self._error or 'the peer ended it'}") from self._error
+        if data:
+            self._transport.write(data)
+        if not self._is_write_paused:
+            return True
+        while self._is_write_paused and self._transport is not None:
+            if until_heard and (self._chunks or self._is_ended):
+                return False
+            await self._wait_to_write(deadline)
+        if self._transport is None and not self._chunks:
+            error = WriteError(f"the connection broke: {self._error or 'the peer ended it'}")
+            error.request_sent = True
+            raise error from self._error
+        return not (self._chunks or self._is_ended)
+
+    async def _wait_to_write(self, deadline: float) -> None:
+        self._writer = writer = self._loop.create_future()
+        self._write_deadline = deadline
+        if deadline < self._timer_at:
+            self._arm(deadline)
+        try:
+            await writer
+        finally:
+            self._writer = None
+            self._write_deadline = math.inf
+
+    def _arm(self, deadline: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = deadline
+        self._timer = self._loop.call_later(max(0.0, deadline - time.monotonic()), self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer, self._timer_at = None, math.inf
+        # uvloop counts in milliseconds, and may fire a fraction of one early.
+        now = time.monotonic() + 0.001
+        if self._reader is not None and self._read_deadline <= now and not self._reader.done():
+            self._reader.set_exception(ReadTimeout("the peer sent nothing in time"))
+        if self._writer is not None and self._write_deadline <= now and not self._writer.done():
+            self._writer.set_exception(WriteTimeout("the peer took nothing in time"))
+        later = [deadline for deadline in (self._read_deadline, self._write_deadline) if now < deadline < math.inf]
+        if later:
+            self._arm(min(later))
+
+    def is_readable(self) -> bool:
+        return bool(self._chunks) or self._is_ended or bool(self._probe())
+
+    def watch(self, on_readable: Callable[[], None]) -> None:
+        self._on_readable = on_readable
+
+    def close(self, farewell: bytes = b"") -> None:
+        self._end("the connection was closed here")
+        transport = self._transport
+        if transport is None:
+            return
+        try:
+            if farewell and not transport.is_closing():
+                transport.write(farewell)
+            transport.abort()
+            self._transport = None
+        except RuntimeError:  # the event loop is closed, so that it can close nothing for us
+            del transport
+            self._let_go()
+
+    def abandon(self) -> None:
+        self._end("the connection belonged to an event loop that has ended, or to a parent process")
+        if self._transport is not None:
+            self._let_go()
+
+    def _end(self, reason: str) -> None:
+        self._on_readable = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer, self._timer_at = None, math.inf
+        if not self._is_ended:
+            self._is_ended = True
+            self._error = self._error or ConnectionAbortedError(reason)
+        self._wake(self._reader)
+        self._wake(self._writer)
+
+    def _let_go(self) -> None:
+        """Close the descriptor of a transport whose loop is gone, without the warning that its finaliser gives."""
+        self._socket.close()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            self._transport = None
+            del self._socket  # uvloop counts references to it, and it is closed only when it is gone
+
+
+class AsyncioEvent:
+    __slots__ = ("_future", "_loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._future: asyncio.Future[bool] = loop.create_future()
+
+    def set(self) -> None:
+        if not self._future.done():
+            self._future.set_result(True)
+
+    async def wait(self, deadline: float) -> bool:
+        if self._future.done():
+            return True
+        timer = None
+        if deadline < math.inf:
+            timer = self._loop.call_later(max(0.0, deadline - time.monotonic()), self._give_up)
+        try:
+            return await self._future
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _give_up(self) -> None:
+        if not self._future.done():
+            self._future.set_result(False)
+
+
+class Farewell:
+    """Calls a function when `asyncio.run` ends its loop: a suspended async generator is what it closes before."""
+
+    __slots__ = ("_generator", "_references")
+
+    def __init__(self, reference: Callable[[], Callable[[], None] | None]) -> None:
+        self._references = [reference]
+        self._generator = _wait_for_end(self._references)
+        _drive(self._generator.__anext__())
+
+    def cancel(self) -> None:
+        self._references.clear()
+        _drive(self._generator.aclose())
+
+
+async def _wait_for_end(references: list[Callable[[], Callable[[], None] | None]]) -> AsyncGenerator[None, None]:
+    try:
+        yield
+    finally:
+        for reference in references:
+            if (function := reference()) is not None:
+                function()
+
+
+def _drive(step: Coroutine[Any, Any, None]) -> None:
+    try:
+        step.send(None)
+    except (StopIteration, StopAsyncIteration):
+        return  # it never waits, so that this was all
+
+
+class AsyncioBackend:
+    """Bound to the event loop that is running when it is made. See `Backend` for the contract."""
+
+    name = "asyncio"
+    can_spawn = True
+    has_loop = True
+    has_timers = True
+    now = staticmethod(time.monotonic)
+
+    def __init__(self) -> None:
+        try:
+            self._loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise RuntimeError(
+                "no event loop is running: await this inside asyncio or trio, or use httpcore.SyncConnectionPool"
+            ) from None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._buffer = memoryview(b"")
+
+    def at_end(self, reference: Callable[[], Callable[[], None] | None]) -> Farewell:
+        return Farewell(reference)
+
+    def is_current(self) -> bool:
+        return asyncio._get_running_loop() is self._loop
+
+    def is_over(self) -> bool:
+        return self._loop.is_closed() or not self._loop.is_running()
+
+    def event(self) -> AsyncioEvent:
+        return AsyncioEvent(self._loop)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def checkpoint(self) -> None:
+        await asyncio.sleep(0)
+
+    async def to_thread(self, function: Callable[[], T], deadline: float) -> T:
+        return await self.until(self._loop.run_in_executor(None, function), deadline)
+
+    async def until(self, awaitable: Awaitable[T], deadline: float) -> T:
+        async with asyncio.timeout(None if deadline == math.inf else deadline - time.monotonic()):
+            return await awaitable
+
+    async def resolve(self, host: str, port: int, deadline: float) -> Sequence[tuple[int, Any]]:
+        found = await self.until(self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM), deadline)
+        return [(family, address) for family, _, _, _, address in found]
+
+    async def connect(self, address: Address, deadline: float) -> Stream:
+        sock = new_socket(address)
+        try:
+            await self.until(self._loop.sock_connect(sock, address.target), deadline)
+            stream = AsyncioStream(self._loop, sock, self._read_buffer())
+            await self._loop.create_connection(lambda: stream, sock=sock)
+            set_options(sock, address)  # uvloop has set its own after them
+        except BaseException as exc:
+            sock.close()
+            if isinstance(exc, TimeoutError) and not isinstance(exc, ConnectTimeout) and exc.errno is None:
+                raise ConnectTimeout(f"no connection to {address.peer} in time") from exc
+            if isinstance(exc, OSError):
+                raise connect_error(address, exc) from exc
+            raise
+        return stream
+
+    def _read_buffer(self) -> memoryview:
+        if isinstance(self._loop, getattr(asyncio, "ProactorEventLoop", ())):
+            return memoryview(bytearray(_READ_BYTES))  # Windows fills it while the loop goes on
+        if not self._buffer:
+            self._buffer = memoryview(bytearray(_READ_BYTES))
+        return self._buffer
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> Task:
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)  # the loop itself holds tasks only weakly
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def call_at(self, when: float, function: Callable[[], None]) -> asyncio.TimerHandle:
+        return self._loop.call_later(max(0.0, when - time.monotonic()), function)
+
+    def call_soon_threadsafe(self, function: Callable[[], None]) -> bool:
+        try:
+            self._loop.call_soon_threadsafe(function)
+        except RuntimeError:  # the loop is closed
+            return False
+        return True

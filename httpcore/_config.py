@@ -1,0 +1,302 @@
+"""What a pool is told once: timeouts, limits, TLS, network; and the route that is made of it. Frozen values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, cast
+
+from ._errors import InvalidURL
+from ._urls import Origin
+
+if TYPE_CHECKING:
+    import ssl
+
+__all__ = ["Limits", "Network", "Resolver", "Route", "SSLConfig", "SocketOption", "Timeout"]
+
+_UNSET: float = -1.0
+# httpx's and httpcore's default, which their users know.
+_DEFAULT_TIMEOUT = 5.0
+
+SocketOption = tuple[int, int, int | bytes]
+Resolver = Callable[[str, int], "Sequence[str] | Awaitable[Sequence[str]]"]
+"""A host and a port to IP addresses as text, in the order in which they are to be tried."""
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Timeout:
+    """How long each step may take, in seconds; None is for ever, 0 is at once.
+
+    Args:
+        timeout: sets connect, read, write and pool together.
+        connect: name resolution, TCP and TLS handshake together, whatever number of addresses is tried.
+        read: the wait for the whole response head, and then for each next part of the body.
+        write: the wait for the peer to take what is sent.
+        pool: the wait for a connection where the limits are reached.
+        total: bounds everything, from the wait for a connection to the last byte of the body. None by default.
+    """
+
+    connect: float | None
+    read: float | None
+    write: float | None
+    pool: float | None
+    total: float | None
+
+    def __init__(
+        self,
+        timeout: float | None = _DEFAULT_TIMEOUT,
+        *,
+        connect: float | None = _UNSET,
+        read: float | None = _UNSET,
+        write: float | None = _UNSET,
+        pool: float | None = _UNSET,
+        total: float | None = None,
+    ) -> None:
+        given = {"connect": connect, "read": read, "write": write, "pool": pool}
+        for name, seconds in given.items():
+            object.__setattr__(self, name, _seconds(name, timeout if seconds is _UNSET else seconds))
+        object.__setattr__(self, "total", _seconds("total", total))
+
+
+def _seconds(name: str, value: float | None) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"the timeout {name!r} is a number of seconds or None, not {value!r}")
+    if not value >= 0:
+        raise ValueError(f"the timeout {name!r} is {value!r}; it is 0 or more seconds, or None for no timeout")
+    return None if value == math.inf else float(value)
+
+
+def as_timeout(timeout: Timeout | float | None) -> Timeout:
+    """A `Timeout` of what a caller gave: itself, or a number of seconds for the four.
+
+    Raises: TypeError, ValueError.
+    """
+    return timeout if isinstance(timeout, Timeout) else Timeout(timeout)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much the pool may hold. None is no limit.
+
+    Args:
+        max_connections: open and opening connections in all. 100, as in httpx and Go's default for idle ones.
+        max_connections_per_origin: the same per origin, so that one hung host cannot take all of them. What is sent
+            to an origin with `ssl` or a server name of its own counts by itself.
+        max_keepalive_connections: idle connections kept; the least recently used one goes first.
+        keepalive_expiry: seconds for which an idle connection is kept. 15, as in aiohttp.
+        max_connection_age: seconds after which a connection is retired, at the end of its request.
+        max_requests_per_connection: requests after which it is retired.
+        max_header_bytes: bytes of one response head, interim ones included. 256 KiB, as in Chromium.
+        max_header_count: header fields of one response head, and of trailers. 500.
+    """
+
+    max_connections: int | None = 100
+    max_connections_per_origin: int | None = None
+    max_keepalive_connections: int | None = None
+    keepalive_expiry: float | None = 15.0
+    max_connection_age: float | None = None
+    max_requests_per_connection: int | None = None
+    max_header_bytes: int = 256 * 1024
+    max_header_count: int = 500
+
+    def __post_init__(self) -> None:
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value is None and name not in _ALWAYS:
+                continue
+            or_none = "" if name in _ALWAYS else ", or None for no limit"
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"the limit {name!r} is a whole number{or_none}, not {value!r}")
+            if value < least:
+                raise ValueError(f"the limit {name!r} is {value!r}; it is {least} or more{or_none}")
+        for name in ("keepalive_expiry", "max_connection_age"):
+            _seconds(name, getattr(self, name))
+
+
+_ALWAYS = frozenset({"max_header_bytes", "max_header_count"})
+_LEAST = {
+    "max_connections": 1,
+    "max_connections_per_origin": 1,
+    "max_keepalive_connections": 0,
+    "max_requests_per_connection": 1,
+    "max_header_bytes": 1024,
+    "max_header_count": 1,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SSLConfig:
+    """How TLS peers are verified, and who we are to them.
+
+    Args:
+        verify: True verifies against certifi's roots (or SSL_CERT_FILE and SSL_CERT_DIR where they are set); a path
+            to a file or directory verifies against the roots there; False verifies nothing, for tests only.
+        cert: a client certificate: the path of a PEM file with certificate and key, or (certificate, key), or
+            (certificate, key, password).
+        truststore: verify against the operating system's store, by the `truststore` package (extra `truststore`).
+    """
+
+    verify: bool | str = True
+    cert: str | tuple[str, ...] | None = None
+    truststore: bool = False
+
+    def __init__(
+        self,
+        verify: bool | str | PathLike[str] = True,
+        cert: str | PathLike[str] | tuple[str | PathLike[str], ...] | None = None,
+        *,
+        truststore: bool = False,
+    ) -> None:
+        if not isinstance(verify, (bool, str, PathLike)):
+            raise TypeError(f"verify is True, False or a path, not {type(verify).__name__}")
+        if isinstance(cert, tuple) and not 2 <= len(cert) <= 3:
+            raise ValueError(f"cert is (certificate, key) or (certificate, key, password), not {len(cert)} parts")
+        if truststore and verify is not True:
+            raise ValueError("truststore verifies against the system's store: leave verify=True with it")
+        if not isinstance(truststore, bool):
+            raise TypeError(f"truststore is True or False, not {type(truststore).__name__}")
+        object.__setattr__(self, "verify", verify if isinstance(verify, bool) else fspath(verify))
+        object.__setattr__(self, "cert", _checked_cert(cert))
+        object.__setattr__(self, "truststore", truststore)
+
+    def __repr__(self) -> str:
+        cert = self.cert[:2] if isinstance(self.cert, tuple) else self.cert
+        return f"SSLConfig(verify={self.verify!r}, cert={cert!r}, truststore={self.truststore})"
+
+
+def _checked_cert(cert: str | PathLike[str] | tuple[str | PathLike[str], ...] | None) -> str | tuple[str, ...] | None:
+    if cert is None:
+        return None
+    parts = cert if isinstance(cert, tuple) else (cert,)
+    for part in parts:
+        if not isinstance(part, (str, PathLike)):  # its value may be a password
+            raise TypeError(f"cert is a path, or (certificate, key[, password]), not of {type(part).__name__}")
+    paths = tuple(fspath(part) for part in parts)
+    return paths if isinstance(cert, tuple) else paths[0]
+
+
+def as_ssl(value: SSLConfig | ssl.SSLContext | bool | None) -> SSLConfig | ssl.SSLContext:
+    """What a caller gave for `ssl=` as a value that can be part of a route.
+
+    Raises: TypeError.
+    """
+    if value is None:
+        return _DEFAULT_SSL
+    if isinstance(value, bool):
+        return SSLConfig(verify=value)
+    if isinstance(value, SSLConfig) or hasattr(value, "wrap_bio"):
+        return value
+    raise TypeError(f"ssl is an SSLConfig, an ssl.SSLContext or a bool, not {type(value).__name__}")
+
+
+_DEFAULT_SSL = SSLConfig()
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """How sockets are made.
+
+    Args:
+        local_address: the address, or (address, port), that connections leave from.
+        uds: path of a unix socket to connect to instead of TCP, whatever the URL's host is; a leading NUL is a name
+            in Linux's abstract namespace.
+        socket_options: (level, option, value) triples, set before connecting and after our own: TCP_NODELAY,
+            keepalive probes and, on Linux, TCP_USER_TIMEOUT.
+        resolver: called with (host, port) instead of the system's resolver; returns IP addresses, or in the async
+            pool an awaitable of them.
+    """
+
+    local_address: str | tuple[str, int] | None = None
+    uds: str | None = None
+    socket_options: tuple[SocketOption, ...] = ()
+    resolver: Resolver | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "socket_options", _checked_options(self.socket_options))
+        if self.uds is not None and not isinstance(self.uds, str):
+            if not isinstance(self.uds, PathLike):
+                raise TypeError(f"uds is a path, not {type(self.uds).__name__}")
+            object.__setattr__(self, "uds", fspath(self.uds))
+        if self.local_address is not None:
+            _check_local_address(self.local_address)
+        if self.uds is not None and self.local_address is not None:
+            raise ValueError("uds and local_address exclude each other: a unix socket has no local address")
+        if self.resolver is not None and not callable(self.resolver):
+            raise TypeError(f"resolver is a callable of (host, port), not {type(self.resolver).__name__}")
+
+
+def _checked_options(options: Iterable[SocketOption]) -> tuple[SocketOption, ...]:
+    if not isinstance(options, Iterable) or isinstance(options, (str, bytes)):
+        raise TypeError(f"socket_options are triples of (level, option, value), not {options!r}")
+    checked = tuple(tuple(option) if isinstance(option, (tuple, list)) else option for option in options)
+    for option in checked:
+        match option:
+            case (int(), int(), int() | bytes()):
+                continue
+        raise TypeError(
+            f"one of socket_options is {option!r}; each is (level, option, value), of int, int, int or bytes"
+        )
+    return cast("tuple[SocketOption, ...]", checked)
+
+
+def _check_local_address(local: object) -> None:
+    import ipaddress
+
+    match local:
+        case str(address) | (str(address), int()):
+            try:
+                ipaddress.ip_address(address)
+            except ValueError:  # a name would have to be resolved, which blocks
+                raise ValueError(f"local_address {address!r} is not an IP address") from None
+        case _:
+            raise TypeError(f"local_address is an IP address or (address, port), not {local!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How an origin is reached. This *is* the pool key: whatever changes where bytes go, or who may read them, is here.
+
+    Args:
+        origin: where the requests end.
+        ssl: what TLS is made from, or None on http. An `SSLContext` counts by identity.
+        server_name: the name sent as SNI and verified, where the caller overrode it.
+        alpn: the protocols offered, best first.
+        network: local address, unix socket, socket options, resolver.
+        proxies: the hops before the origin, first hop first; empty is direct.
+    """
+
+    origin: Origin
+    ssl: SSLConfig | ssl.SSLContext | None = None
+    server_name: str | None = None
+    alpn: tuple[str, ...] = ("http/1.1",)
+    network: Network = Network()
+    proxies: tuple[Origin, ...] = ()
+    _hash: int = field(init=False, repr=False, compare=False, default=0)
+
+    def __post_init__(self) -> None:
+        key = (self.origin, self.ssl, self.server_name, self.alpn, self.network, self.proxies)
+        object.__setattr__(self, "_hash", hash(key))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @property
+    def may_share(self) -> bool:
+        """Whether a connection of this route may turn out to carry several requests at once."""
+        return "h2" in self.alpn
+
+
+def checked_server_name(name: object) -> str:
+    """The SNI override of a request.
+
+    Raises: TypeError, InvalidURL.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"sni_hostname is a str, not {type(name).__name__}")
+    if not name.isascii() or not name or any(ord(char) < 33 for char in name):
+        raise InvalidURL(f"sni_hostname {name[:80]!r} is not a host name")
+    return name

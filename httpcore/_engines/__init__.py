@@ -1,0 +1,35 @@
+"""Sans-I/O protocol engines, chosen by name: bytes in, our events out."""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .http11 import HTTP11Engine
+
+__all__ = ["HTTP11_ENGINES", "is_installed", "make_http11_engine"]
+
+HTTP11_ENGINES = ("auto", "h11", "httptools")
+
+
+def is_installed(name: str) -> bool:
+    """Whether the library of an engine is there; h11 always is."""
+    return name in ("auto", "h11") or importlib.util.find_spec(name) is not None
+
+
+def make_http11_engine(name: str, max_header_bytes: int, max_header_count: int) -> HTTP11Engine:
+    """A new engine for one connection: "h11", "httptools", or "auto" for httptools where it is installed."""
+    return _engine_class(name)(max_header_bytes, max_header_count)
+
+
+@cache
+def _engine_class(name: str) -> type[HTTP11Engine]:
+    if name == "httptools" or (name == "auto" and is_installed("httptools")):
+        from .httptools import HttptoolsEngine
+
+        return HttptoolsEngine
+    from .h11 import H11Engine
+
+    return H11Engine

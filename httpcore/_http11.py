@@ -1,0 +1,416 @@
+"""One HTTP/1.1 connection: exchange after exchange, one at a time, over a `Stream`.
+
+`exchange` sends a request and returns the head of its response; `receive_body` returns the body part by part. Whatever
+is raised, cancellation included, leaves the connection closed, so that whoever owns it need only forget it.
+
+While a body goes up, the peer is listened to: an early answer ends the upload where it refuses it (or is complete),
+and otherwise whoever reads the response carries the upload on, part by part, whenever there is nothing to read.
+
+Source: RFC 9112, 9; RFC 9110, 10.1.1 (Expect).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from ._bodies import BodyReader
+from ._clock import Clock
+from ._engines.framing import EndOfBody, ResponseHead
+from ._engines.http11 import HTTP11Engine
+from ._errors import (
+    HTTPCoreError,
+    LocalProtocolError,
+    NetworkError,
+    ReadTimeout,
+    RemoteProtocolError,
+    WriteError,
+    WriteTimeout,
+)
+from ._headers import Headers
+from ._request import InformationalCallback, Request
+from ._streams import Backend, Stream, StreamInfo
+
+__all__ = ["HTTP11Connection"]
+
+# asyncio reads as much at once.
+_RECEIVE = 256 * 1024
+# A body up to this size goes out with its head in one write.
+_SMALL_BODY = 64 * 1024
+# A body in one piece is sent in parts of this size, with an ear for the peer between them.
+_SEND = 256 * 1024
+# curl and Go wait as long for 100 Continue before they send the body all the same.
+_CONTINUE_SECONDS = 1.0
+# What is left of a body that nobody wants is read rather than thrown away with its connection, up to so much.
+_DRAIN_BYTES = 64 * 1024
+_DRAIN_SECONDS = 0.02
+# Small parts seldom have to wait for anything: after so many of them the event loop gets its turn all the same.
+_PARTS_IN_A_ROW = 16
+# How long an answer may take to come out of a connection that has broken while we sent.
+_LAST_WORDS_SECONDS = 1.0
+
+
+class HTTP11Connection:
+    """See the module. Used by one request at a time.
+
+    Args:
+        stream: connected, and secured where it has to be.
+        engine: a new one.
+        backend: the world that the stream belongs to.
+
+    Attributes:
+        has_sent: whether any byte of the current request may have left.
+        trailers: of the response whose body has ended.
+    """
+
+    __slots__ = (
+        "_backend", "_ended", "_engine", "_may_continue", "_on_informational", "_parts", "_stream", "_upload",
+        "has_sent", "is_closed", "trailers",
+    )  # fmt: skip
+
+    capacity: int | None = None
+    http_version = "HTTP/1.1"
+
+    def __init__(self, stream: Stream, engine: HTTP11Engine, backend: Backend) -> None:
+        self._stream = stream
+        self._backend = backend
+        self._engine = engine
+        self._parts: deque[bytes] = deque()
+        self._ended = True
+        self._upload: Upload | None = None
+        self._on_informational: InformationalCallback | None = None
+        self._may_continue = False
+        self.has_sent = False
+        self.is_closed = False
+        self.trailers = Headers()
+
+    @property
+    def info(self) -> StreamInfo:
+        return self._stream.info
+
+    @property
+    def stream(self) -> Stream:
+        return self._stream
+
+    @property
+    def has_response_begun(self) -> bool:
+        return self._engine.has_begun
+
+    @property
+    def is_switched(self) -> bool:
+        """Whether the stream now belongs to another protocol, or to a tunnel."""
+        return self._engine.is_switched
+
+    @property
+    def unread(self) -> bytes:
+        """The first bytes of the other protocol."""
+        return self._engine.unread
+
+    @property
+    def is_reusable(self) -> bool:
+        return self._ended and not self.is_closed and self._upload is None and self._engine.is_reusable
+
+    @property
+    def keepalive(self) -> float | None:
+        """Seconds for which the peer said it keeps the connection, less some so that we are first to let go."""
+        seconds = self._engine.keepalive_seconds
+        # undici stays a second below it; of a short time we leave a quarter.
+        return None if seconds is None else seconds - min(1.0, seconds / 4)
+
+    def watch(self, on_idle_activity: Callable[[], None]) -> None:
+        """Call back when the peer ends the connection, or speaks, while nobody waits for it."""
+        self._stream.watch(on_idle_activity)
+
+    def is_stale(self) -> bool:
+        """Whether an idle connection has ended, or holds bytes that no request has asked for. One system call."""
+        return self.is_closed or self._stream.is_readable()
+
+    def close(self) -> None:
+        if not self.is_closed:
+            self.is_closed = True
+            self._stream.close()
+
+    def abandon(self) -> None:
+        self.is_closed = True
+        self._stream.abandon()
+
+    # One exchange.
+
+    async def exchange(
+        self, request: Request, clock: Clock, on_informational: InformationalCallback | None = None
+    ) -> ResponseHead:
+        """Send a request and receive the final head of its response.
+
+        Raises: NetworkError, TimeoutException, ProtocolError, and whatever the caller's body or callback raises.
+        Cancellation: the connection is closed.
+        """
+        self.has_sent = False
+        self._ended = False
+        self._on_informational = on_informational
+        try:
+            clock.phase = "sending the request"
+            data, is_all = self._first_bytes(request)
+            if not await self._stream.send(data, clock.deadline(clock.timeout.write)):
+                self.has_sent = True
+                raise RemoteProtocolError(
+                    "the peer spoke before the request was sent, so that it cannot be an answer to it"
+                )
+            self.has_sent = True
+            head = None if is_all else await self._send_body(request, clock)
+            if head is None:
+                clock.phase = "waiting for the response"
+                head = await self._receive_head(clock, clock.deadline(clock.timeout.read))
+        except BaseException as exc:
+            self.close()
+            if isinstance(exc, HTTPCoreError):
+                exc.request_sent = self.has_sent = self.has_sent or exc.request_sent
+            if self._upload is not None:
+                await self._stop_upload()
+            raise
+        if self._upload is not None and (self._ended or head.status_code >= 300):
+            await self._stop_upload()
+        if request.wants_close:  # RFC 9112, 9.6
+            self._engine.refuse_reuse()
+        return head
+
+    def _first_bytes(self, request: Request) -> tuple[bytes, bool]:
+        """The head, with the body where that is small; and whether this is all."""
+        engine, body = self._engine, request.body
+        head = engine.send_head(request)
+        if body is None:
+            return head, True
+        content = body.content
+        if content is None or len(content) > _SMALL_BODY or request.waits_for_continue:
+            return head, False
+        data = engine.send_data(content) if content else b""
+        return b"".join((head, data, engine.send_end(request.encoded_trailers()))), True
+
+    async def _send_body(self, request: Request, clock: Clock) -> ResponseHead | None:
+        self._upload = upload = Upload(request, self._engine)
+        if request.waits_for_continue:
+            clock.phase = "waiting for 100 Continue"
+            self._may_continue = False
+            head = await self._wait_for_continue(clock)
+            if head is not None:
+                return head
+        clock.phase = "sending the body"
+        while self._upload is not None:
+            try:
+                head = await self._advance(upload, clock)
+            except WriteError as exc:
+                exc.request_sent = True
+                if (head := await self._hear_last_words(clock)) is None:
+                    raise
+            if head is not None:
+                return head
+        return None
+
+    async def _advance(self, upload: Upload, clock: Clock) -> ResponseHead | None:
+        """Send the next part of the body, or what is left of one, or hear what the peer says instead."""
+        if upload.read_count % _PARTS_IN_A_ROW == _PARTS_IN_A_ROW - 1:
+            await self._backend.checkpoint()
+        data = b"" if upload.is_read else await self._read_part(upload, clock)
+        if not await self._stream.send(data, clock.deadline(clock.timeout.write), True):
+            return await self._hear(clock)
+        if upload.is_read:
+            self._upload = None
+        return None
+
+    async def _advance_or_stop(self, upload: Upload, clock: Clock) -> None:
+        """`_advance` while the response is read: where the peer takes no more, what it has said can still be read."""
+        try:
+            await self._advance(upload, clock)
+        except WriteError:
+            await self._stop_upload()
+
+    async def _read_part(self, upload: Upload, clock: Clock) -> bytes:
+        """The next bytes of the caller's body, which may take its time, but no more than the request as a whole has."""
+        if clock.total == math.inf or not upload.is_async:
+            return await upload.read()
+        try:
+            return await self._backend.until(upload.read(), clock.total)
+        except TimeoutError as exc:
+            if not clock.is_over:
+                raise  # the caller's own
+            raise WriteTimeout("the caller's body gave no further part in time") from exc
+
+    async def _wait_for_continue(self, clock: Clock) -> ResponseHead | None:
+        deadline = clock.deadline(_CONTINUE_SECONDS)
+        try:
+            while not self._may_continue:
+                if (head := await self._hear(clock, deadline)) is not None:
+                    return head
+        except ReadTimeout:
+            if clock.is_over:
+                raise
+        return None
+
+    async def _hear_last_words(self, clock: Clock) -> ResponseHead | None:
+        """The answer that a peer gave before it stopped reading, if any."""
+        clock.phase = "reading an early response"
+        try:
+            return await self._receive_head(clock, clock.deadline(_LAST_WORDS_SECONDS))
+        except (NetworkError, ReadTimeout, RemoteProtocolError):
+            clock.phase = "sending the body"
+            return None
+
+    async def _hear(self, clock: Clock, deadline: float | None = None) -> ResponseHead | None:
+        """Take in what the peer says during the upload: the final head once it is there."""
+        if deadline is None:
+            deadline = clock.deadline(clock.timeout.read)
+        return self._take(await self._stream.receive(_RECEIVE, deadline))
+
+    async def _receive_head(self, clock: Clock, deadline: float) -> ResponseHead:
+        while True:
+            interim = self._engine.interim_count
+            head = self._take(await self._stream.receive(_RECEIVE, deadline))
+            if head is not None:
+                return head
+            if self._engine.interim_count > interim:  # the peer is alive and says so
+                deadline = clock.deadline(clock.timeout.read)
+
+    def _take(self, data: bytes) -> ResponseHead | None:
+        """File the events in `data`; the final head, where it is among them."""
+        final = None
+        for event in self._engine.receive(data) if data else self._receive_end():
+            if isinstance(event, bytes):
+                self._parts.append(event)
+            elif isinstance(event, EndOfBody):
+                self._ended = True
+                self.trailers = event.trailers
+            elif event.status_code >= 200 or event.status_code == 101:
+                final = event
+            else:
+                self._may_continue |= event.status_code == 100
+                if self._on_informational is not None:
+                    self._on_informational(event.status_code, event.headers)
+        return final
+
+    def _receive_end(self) -> Sequence[EndOfBody | ResponseHead | bytes]:
+        events = self._engine.receive_end()
+        if self._stream.is_truncated:
+            raise RemoteProtocolError("the peer ended TLS without close_notify, so that the body may have been cut off")
+        return events
+
+    async def receive_body(self, clock: Clock) -> bytes:
+        """The next part of the body as it was sent, chunks undone; b"" at its end.
+
+        Raises: NetworkError, TimeoutException, RemoteProtocolError, and what the caller's body raises.
+        Cancellation: the connection is closed.
+        """
+        parts = self._parts
+        if parts:
+            return parts.popleft()
+        try:
+            while not self._ended:
+                if self._upload is not None:
+                    await self._advance_or_stop(self._upload, clock)
+                else:
+                    self._take(await self._stream.receive(_RECEIVE, clock.deadline(clock.timeout.read)))
+                if parts:
+                    return parts.popleft()
+            if self._upload is not None:
+                await self._stop_upload()
+        except BaseException as exc:
+            self.close()
+            if isinstance(exc, HTTPCoreError):
+                exc.request_sent = True
+            if self._upload is not None:
+                await self._stop_upload()
+            raise
+        return b""
+
+    def take_parts(self) -> deque[bytes]:
+        """The parts of the body that are already here."""
+        parts, self._parts = self._parts, deque()
+        return parts
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether all of the response is here, though perhaps not taken, and no upload goes on."""
+        return self._ended and self._upload is None
+
+    async def _stop_upload(self) -> None:
+        """The peer wants no more of the body, and would read the rest of it as the next request."""
+        upload, self._upload = self._upload, None
+        self._engine.refuse_reuse()
+        if upload is not None:
+            await upload.aclose()
+
+    async def drain(self, clock: Clock) -> bool:
+        """Read the rest of a body that nobody wants, if it is small and already on its way.
+
+        Returns: whether it was read to its end.
+        Cancellation: the connection is closed.
+        """
+        deadline = clock.now() + _DRAIN_SECONDS
+        size = 0
+        try:
+            if self._upload is not None:
+                self.close()
+                await self._stop_upload()
+                return False
+            while not self._ended and size <= _DRAIN_BYTES:
+                self._take(await self._stream.receive(_RECEIVE, deadline))
+                size += sum(map(len, self._parts))
+                self._parts.clear()
+        except HTTPCoreError:
+            self.close()
+        except BaseException:
+            self.close()
+            raise
+        return self._ended and size <= _DRAIN_BYTES
+
+
+class Upload:
+    """A request body on its way: its reader, and the count that it is held to."""
+
+    __slots__ = (
+        "_engine", "_is_exact", "_reader", "_remaining", "_request", "_rest", "is_async", "is_read", "read_count",
+    )  # fmt: skip
+
+    def __init__(self, request: Request, engine: HTTP11Engine) -> None:
+        assert request.body is not None
+        self._request = request
+        self._engine = engine
+        self._rest: memoryview | None = None
+        self._reader: BodyReader = request.body.parts()
+        self._remaining = None if request.is_chunked else request.length
+        self._is_exact = request.body.length is not None
+        self.is_async = self._reader.is_async
+        self.is_read = False
+        self.read_count = 0
+
+    async def read(self) -> bytes:
+        """The bytes to send next; empty is possible, and `is_read` says that they are the last.
+
+        Raises: LocalProtocolError where the body is not as long as its content-length says.
+        """
+        part = await self._next_part()
+        self.read_count += 1
+        if part is None:
+            if self._remaining:
+                raise LocalProtocolError(f"the body ended {self._remaining} bytes short of its content-length")
+            self.is_read = True
+            return self._engine.send_end(self._request.encoded_trailers())
+        if self._remaining is not None:
+            if len(part) > self._remaining:
+                raise LocalProtocolError(f"the body is longer than its content-length, {self._request.length} bytes")
+            self._remaining -= len(part)
+            self.is_read = self._is_exact and not self._remaining
+        return self._engine.send_data(part) if part else b""
+
+    async def _next_part(self) -> bytes | None:
+        """Large parts are cut, so that the peer is listened to between the pieces and none is held twice."""
+        if self._rest is None:
+            part = await self._reader.read()
+            if part is None or len(part) <= _SEND:
+                return part
+            self._rest = memoryview(part)
+        piece, rest = self._rest[:_SEND], self._rest[_SEND:]
+        self._rest = rest if rest else None
+        return bytes(piece)
+
+    async def aclose(self) -> None:
+        await self._reader.aclose()

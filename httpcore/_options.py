@@ -1,0 +1,149 @@
+"""What a pool was asked to be: its arguments, checked once and frozen; and the routes that they make of origins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ._backends import NAMES, BackendChoice
+from ._config import Limits, Network, Route, SSLConfig, Timeout, as_ssl, as_timeout, checked_server_name
+from ._connect import Dialing
+from ._engines import HTTP11_ENGINES, is_installed
+from ._trace import Trace
+from ._urls import Origin
+
+if TYPE_CHECKING:
+    import ssl as ssl_module
+
+__all__ = ["PoolOptions", "Routes", "checked_decompress", "make_options"]
+
+# Routes by origin are remembered to save making them; past this many the memory starts anew.
+_MAX_ROUTES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class PoolOptions:
+    """The arguments of `ConnectionPool`, which says what they mean."""
+
+    ssl: SSLConfig | ssl_module.SSLContext
+    timeout: Timeout
+    limits: Limits
+    network: Network
+    decompress: bool | None
+    trace: Trace | None
+    backend: BackendChoice
+    dialing: Dialing
+
+
+def make_options(
+    *,
+    ssl: SSLConfig | ssl_module.SSLContext | bool | None,
+    timeout: Timeout | float | None,
+    limits: Limits | None,
+    http1: bool,
+    http2: bool,
+    http1_engine: str,
+    http2_engine: str,
+    proxy: object,
+    retries: int,
+    decompress: bool | None,
+    network: Network | None,
+    trace: Trace | None,
+    backend: BackendChoice,
+) -> PoolOptions:
+    """Raises: TypeError, ValueError that name option and value; OSError or ssl.SSLError where files cannot be used."""
+    limits = Limits() if limits is None else limits
+    network = Network() if network is None else network
+    if not isinstance(limits, Limits):
+        raise TypeError(f"limits is a Limits, not {type(limits).__name__}")
+    if not isinstance(network, Network):
+        raise TypeError(f"network is a Network, not {type(network).__name__}")
+    if trace is not None and not callable(trace):
+        raise TypeError(f"trace is a callable, not {type(trace).__name__}")
+    if not callable(backend) and backend not in (None, *NAMES):
+        raise ValueError(f"the backend {backend!r} is unknown: it is None, a callable or one of {', '.join(NAMES)}")
+    if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
+        raise ValueError(f"retries is {retries!r}; it is a number of attempts, 0 or more")
+    _check_protocols(http1, http2, http1_engine, http2_engine, proxy)
+    return PoolOptions(
+        checked_ssl(ssl),
+        Timeout() if timeout is None else as_timeout(timeout),
+        limits,
+        network,
+        None if decompress is None else checked_decompress(decompress),
+        trace,
+        backend,
+        Dialing(http1_engine, limits, retries),
+    )
+
+
+def _check_protocols(http1: bool, http2: bool, http1_engine: str, http2_engine: str, proxy: object) -> None:
+    if http1_engine not in HTTP11_ENGINES:
+        raise ValueError(f"the http1_engine {http1_engine!r} is unknown: it is one of {', '.join(HTTP11_ENGINES)}")
+    if not is_installed(http1_engine):
+        raise ValueError(f"the http1_engine {http1_engine!r} is not installed: pip install {http1_engine}")
+    if http2_engine != "h2":
+        raise ValueError(f"the http2_engine {http2_engine!r} is unknown: it is 'h2'")
+    if not http1 and not http2:
+        raise ValueError("http1=False and http2=False leave nothing to speak")
+    if not http1:
+        raise ValueError("http1=False leaves HTTP/2 alone, which this version does not speak yet")
+    if proxy is not None:
+        raise ValueError("proxies are not supported by this version yet")
+
+
+def checked_decompress(decompress: bool) -> bool:
+    """Raises: TypeError."""
+    if decompress is not True and decompress is not False:
+        raise TypeError(f"decompress is None, True or False, not {decompress!r}")
+    return decompress
+
+
+def checked_ssl(ssl: SSLConfig | ssl_module.SSLContext | bool | None) -> SSLConfig | ssl_module.SSLContext:
+    """The TLS configuration, its files read now rather than in the first request.
+
+    Raises: TypeError; OSError or ssl.SSLError where a file cannot be used.
+    """
+    checked = as_ssl(ssl)
+    if isinstance(checked, SSLConfig) and (isinstance(checked.verify, str) or checked.cert is not None):
+        from ._tls import make_context
+
+        make_context(checked, ("http/1.1",))
+    return checked
+
+
+class Routes:
+    """Origin -> route, by the options of the pool and those of a request."""
+
+    __slots__ = ("_known", "_options")
+
+    def __init__(self, options: PoolOptions) -> None:
+        self._options = options
+        self._known: dict[Origin, Route] = {}
+
+    def find(
+        self,
+        origin: Origin,
+        ssl: SSLConfig | ssl_module.SSLContext | bool | None,
+        extensions: Mapping[str, object],
+    ) -> Route:
+        """Raises: TypeError, InvalidURL; OSError or ssl.SSLError where the files of `ssl` cannot be used."""
+        name = extensions.get("sni_hostname") if extensions else None
+        if ssl is not None or name is not None:
+            return self._make(
+                origin,
+                self._options.ssl if ssl is None else checked_ssl(ssl),
+                None if name is None else checked_server_name(name),
+            )
+        route = self._known.get(origin)
+        if route is None:
+            if len(self._known) >= _MAX_ROUTES:
+                self._known.clear()
+            route = self._known[origin] = self._make(origin, self._options.ssl, None)
+        return route
+
+    def _make(self, origin: Origin, ssl: SSLConfig | ssl_module.SSLContext, server_name: str | None) -> Route:
+        if origin.scheme == "http":
+            return Route(origin, network=self._options.network)
+        return Route(origin, ssl, server_name, network=self._options.network)

@@ -1,0 +1,747 @@
+"""The connection pool: carries out what `_pool_state` decides.
+
+The way of a request: `request` checks it, `_send` gets a connection and exchanges head for head on it, `Exchange` reads
+the body, and `release` takes the connection back. All changes of state are plain functions under one lock that is never
+held across I/O; closing never waits. So wherever a request is cancelled, one `except BaseException` gives back what it
+held.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from types import TracebackType
+from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar, cast
+
+from ._backends import BackendChoice, make_backend
+from ._bodies import BodyTypes
+from ._clock import Clock
+from ._config import Limits, Network, Route, SSLConfig, Timeout, as_timeout
+from ._connect import connect
+from ._errors import (
+    ConnectError,
+    ConnectTimeout,
+    HTTPCoreError,
+    NetworkError,
+    PoolTimeout,
+    RemoteProtocolError,
+    TimeoutException,
+    TotalTimeout,
+)
+from ._exchange import Exchange, PoolEntry
+from ._headers import Headers, HeaderTypes
+from ._http11 import HTTP11Connection
+from ._network_stream import NetworkStream
+from ._options import Routes, checked_decompress, make_options
+from ._pool_state import Life, PoolState, Waiter
+from ._request import InformationalCallback, Request
+from ._response import BaseResponse, Response
+from ._stats import ConnectionStats, PoolStats, describe_connections, describe_origins
+from ._streams import Backend, Event, Timer
+from ._trace import Connected, ConnectFailed, Connecting, ConnectionClosed, RequestTrace, Trace, report
+from ._urls import URL
+
+if TYPE_CHECKING:
+    import ssl as ssl_module
+
+__all__ = ["ConnectionPool"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Idle connections are looked through no more often than this, so that the work does not grow with the requests.
+_SWEEP_SECONDS = 0.5
+# Where no event loop can be told of a forgotten response, a waiter looks for itself this often.
+_FORGOTTEN_SECONDS = 0.05
+
+
+class ConnectionPool:
+    """Sends requests, and keeps connections for the next ones.
+
+    Args:
+        ssl: an `SSLConfig`, an `ssl.SSLContext` (never changed), or a bool for `SSLConfig(verify=...)`.
+        timeout: a `Timeout`, or seconds for each of connect, read, write and pool. 5 s each by default.
+        limits: a `Limits`.
+        http1: whether HTTP/1.1 may be spoken.
+        http2: whether HTTP/2 may be negotiated on https.
+        http1_engine: "h11", "httptools", or "auto" for httptools where it is installed.
+        http2_engine: "h2".
+        proxy: not supported yet.
+        retries: how often a connection that could not be opened is tried again.
+        decompress: None decodes bodies that the pool itself asked to be encoded, True decodes always, False never.
+        network: a `Network`.
+        trace: called with every `TraceEvent`. What it raises is logged and breaks nothing.
+        backend: None for whatever event loop runs, or "asyncio", "anyio" ("trio"), "blocking"; or, for tests, a
+            callable that makes one for the event loop that runs, such as those of `httpcore.testing`.
+
+    Raises: TypeError, ValueError; OSError or ssl.SSLError where the files of `ssl` cannot be used.
+    """
+
+    _response_type: type[BaseResponse] = Response
+
+    def __init__(
+        self,
+        ssl: SSLConfig | ssl_module.SSLContext | bool | None = None,
+        timeout: Timeout | float | None = None,
+        limits: Limits | None = None,
+        *,
+        http1: bool = True,
+        http2: bool = True,
+        http1_engine: str = "auto",
+        http2_engine: str = "h2",
+        proxy: None = None,
+        retries: int = 0,
+        decompress: bool | None = None,
+        network: Network | None = None,
+        trace: Trace | None = None,
+        backend: BackendChoice = None,
+    ) -> None:
+        self._options = make_options(
+            ssl=ssl,
+            timeout=timeout,
+            limits=limits,
+            http1=http1,
+            http2=http2,
+            http1_engine=http1_engine,
+            http2_engine=http2_engine,
+            proxy=proxy,
+            retries=retries,
+            decompress=decompress,
+            network=network,
+            trace=trace,
+            backend=backend,
+        )
+        self._routes = Routes(self._options)
+        self._trace = trace
+        self._lock = threading.Lock()
+        self._state: State = self._new_state()
+        self._backend: Backend | None = None
+        self._forgotten: deque[PoolEntry] = deque()
+        self._timer: Timer | None = None
+        self._timer_at = math.inf
+        self._farewell: Timer | None = None
+        self._sweep_at = -math.inf
+        self._draining: list[Event] = []
+        self._request_ids = 0
+        _pools.add(self)
+
+    def _new_state(self) -> State:
+        return PoolState(self._options.limits)
+
+    # Requests.
+
+    async def request(
+        self,
+        method: str | bytes,
+        url: str | bytes | URL,
+        headers: HeaderTypes | None = None,
+        body: BodyTypes | None = None,
+        stream: bool = False,
+        *,
+        timeout: Timeout | float | None = None,
+        ssl: SSLConfig | ssl_module.SSLContext | bool | None = None,
+        decompress: bool | None = None,
+        extensions: Mapping[str, object] | None = None,
+    ) -> Response:
+        """Send a request and return its response.
+
+        Args:
+            method: a token, str or bytes, sent as it is.
+            url: http or https, str or bytes.
+            headers: a mapping or pairs, str or bytes; `host`, `accept-encoding` and framing are added where missing.
+            body: bytes, str (sent as UTF-8), a binary file, an iterable or async iterable of bytes.
+            stream: return as soon as the head is there; the response must then be read to its end or closed.
+            timeout: instead of the pool's.
+            ssl: instead of the pool's. Connections are never shared between different ones.
+            decompress: instead of the pool's.
+            extensions: "on_informational": called with (status_code, headers) of each interim response;
+                "trailers": fields, or a function that returns them, sent after a chunked body; "target": bytes sent
+                instead of the URL's path and query; "sni_hostname": the name sent and verified in TLS instead of the
+                URL's host; "max_decoded_ratio": how much a body that is read whole may grow by decoding.
+
+        Raises:
+            LocalProtocolError, InvalidURL, UnsupportedProtocol, TypeError, ValueError: before anything was sent.
+            ConnectError, ConnectTimeout, PoolTimeout, PoolClosed: nothing was sent.
+            WriteError, WriteTimeout, ReadError, ReadTimeout, RemoteProtocolError, TotalTimeout: see `request_sent`.
+            DecodingError: the body does not decode; not with `stream=True`, where reading it raises this.
+            Whatever the body's iterable or a callback raises comes through as it is.
+
+        Cancellation: at any point; the connection is closed, its slot is free, and whoever waits goes on.
+        """
+        backend = self._backend
+        if backend is None or not backend.is_current():
+            backend = self._enter_world()
+        decompress = self._options.decompress if decompress is None else checked_decompress(decompress)
+        request = Request(
+            method,
+            url,
+            headers,
+            body,
+            accept_encoding=b"" if decompress is False else _accept_encoding(),
+            allow_async=backend.name != "blocking",
+            extensions=extensions,
+        )
+        route = self._routes.find(request.url.origin, ssl, request.extensions)
+        clock = Clock(backend.now, self._options.timeout if timeout is None else as_timeout(timeout))
+        trace = None if self._trace is None else self._start_trace(self._trace, request, backend)
+        decode = request.added_accept_encoding if decompress is None else decompress
+        response = await self._send(request, route, decode, clock, backend, trace)
+        if not stream:
+            await response._read()
+        return cast("Response", response)
+
+    async def _send(
+        self, request: Request, route: Route, decode: bool, clock: Clock, backend: Backend, trace: RequestTrace | None
+    ) -> BaseResponse:
+        """Exchange head for head, a second time where the first connection had ended before it was used."""
+        peer = route.origin.address
+        is_resent = False
+        while True:
+            entry: PoolEntry | None = None
+            exchange: Exchange | None = None
+            try:
+                entry = await self._acquire(route, clock, backend, is_resent)
+                connection = entry.connection
+                assert connection is not None
+                if trace is not None:
+                    trace.acquired(entry.requests > 1)
+                head = await connection.exchange(request, clock, _informational(request, trace))
+                if trace is not None:
+                    trace.response_started(head.status_code)
+                exchange = Exchange(self, entry, connection, clock, peer, None if trace is None else trace.ended)
+                break
+            except BaseException as exc:
+                if entry is not None and exchange is None:
+                    self.release(entry, False)
+                    if not is_resent and _may_resend(request, entry, exc):
+                        is_resent = True
+                        self._note_resent(entry, exc, trace)
+                        continue
+                total = clock.explain(exc, peer) if isinstance(exc, HTTPCoreError) else None
+                if trace is not None:
+                    trace.failed(total or exc)
+                if total is not None:
+                    raise total from exc
+                raise
+        network_stream = None
+        if connection.is_switched:
+            end = partial(self._end_stream, entry)
+            network_stream = NetworkStream(connection.stream, connection.unread, backend.now, peer, end)
+        exchange.begin()
+        return self._response_type(request, head, exchange, decode, {"connection": connection.info}, network_stream)
+
+    # Getting a connection.
+
+    async def _acquire(self, route: Route, clock: Clock, backend: Backend, needs_fresh: bool) -> PoolEntry:
+        """A connection, reserved for the caller, who gives it back by `release`.
+
+        Cancellation: nothing stays reserved, and what had been given goes on to the next.
+        """
+        clock.phase = "waiting for a connection"
+        while True:
+            now = backend.now()
+            if self._forgotten or now >= self._sweep_at:
+                self._sweep()
+            state = self._state
+            entry: PoolEntry | None = None
+            waiter: PoolWaiter | None = None
+            try:
+                with self._lock:
+                    state = self._state
+                    try:
+                        entry = None if needs_fresh else state.acquire(route, now)
+                        if entry is None:
+                            wakeup = Wakeup(backend.event())
+                            waiter = state.queue(route, wakeup, needs_fresh)
+                    except BaseException as exc:
+                        self._mend(exc)
+                        raise
+                if state.doomed:
+                    self._close_doomed()
+                if waiter is not None:
+                    entry = await self._wait(waiter, wakeup, clock, backend, state)
+                if entry is not None and self._is_fresh_or_alive(entry):
+                    return entry
+            except BaseException:
+                self._give_up(entry, waiter, state, backend)
+                raise
+
+    def _is_fresh_or_alive(self, entry: PoolEntry) -> bool:
+        """Whether the peer has not ended, nor spoken on, an idle connection; otherwise it is released."""
+        assert entry.connection is not None
+        if entry.requests == 1 or not entry.connection.is_stale():
+            return True
+        with self._lock:
+            entry.record.reused -= 1
+        self.release(entry, False)
+        return False
+
+    def _give_up(self, entry: PoolEntry | None, waiter: PoolWaiter | None, state: State, backend: Backend) -> None:
+        """A request ends before it has used its connection, which goes on to the next, if there was one already."""
+        if waiter is None:
+            if entry is not None:
+                self.release(entry, False)
+        elif state is self._state:
+            self._change(state.cancel, waiter, backend.now())
+            self._close_doomed()
+
+    async def _wait(
+        self, waiter: PoolWaiter, wakeup: Wakeup, clock: Clock, backend: Backend, state: State
+    ) -> PoolEntry | None:
+        """Wait until the pool state gives `waiter` a connection, dialing where it is told to.
+
+        Returns: None where the pool has another state by now, and the caller has to look anew.
+        """
+        began = backend.now()
+        pool_deadline = until = clock.deadline(clock.timeout.pool)
+        begun: PoolEntry | None = None
+        adopted: PoolEntry | None = None
+        while True:
+            with self._lock:
+                entry, error, opening = waiter.entry, waiter.error, waiter.opening
+                must_dial = opening is not None and entry is None and not opening.is_dialed
+                if opening is not None and must_dial:
+                    opening.is_dialed = True
+                wakeup.event = backend.event()
+            if state is not self._state:
+                return None
+            if entry is not None:
+                return entry
+            if error is not None:
+                try:
+                    raise error
+                finally:
+                    waiter.error = error = None  # or its traceback would make a cycle
+            if opening is not None and must_dial:
+                begun = opening
+                await self._begin_dial(opening, clock, backend)
+                continue
+            if opening is None:
+                until = pool_deadline
+            elif opening is begun:
+                until = clock.total  # the dial has a deadline of its own
+            elif opening is not adopted:  # it has, but by the clock of another request
+                adopted, until = opening, clock.deadline(clock.timeout.connect)
+            if not await self._wait_once(wakeup, until, backend) and waiter.is_waiting:
+                raise self._waited_in_vain(waiter, clock, backend.now() - began)
+
+    async def _wait_once(self, wakeup: Wakeup, deadline: float, backend: Backend) -> bool:
+        """False when the deadline has passed."""
+        if backend.has_loop:
+            return await wakeup.event.wait(deadline)
+        if await wakeup.event.wait(min(deadline, backend.now() + _FORGOTTEN_SECONDS)):
+            return True
+        self._sweep()
+        return backend.now() < deadline
+
+    def _waited_in_vain(self, waiter: PoolWaiter, clock: Clock, seconds: float) -> TimeoutException:
+        record, opening = waiter.record, waiter.opening
+        if opening is not None and opening.is_dialed:
+            clock.phase = opening.phase()
+        if clock.is_over:
+            return TotalTimeout(f"the total timeout of {clock.timeout.total:g} s passed")
+        if opening is not None:
+            return ConnectTimeout(f"no connection to {record.route.origin} was made within {seconds:.3f} s")
+        with self._lock:
+            largest = sorted(self._state.records(), key=lambda other: -other.total)[:5]
+        holders = ", ".join(
+            f"{other.route.origin}: {other.active} active, {len(other.idle)} idle, {other.opening} opening"
+            for other in largest
+            if other.total
+        )
+        return PoolTimeout(
+            f"no connection to {record.route.origin} became free within {seconds:.3f} s; "
+            f"{record.waiting} wait for it, and of at most {self._options.limits.max_connections} connections "
+            f"the pool holds: {holders}"
+        )
+
+    async def _begin_dial(self, opening: PoolEntry, clock: Clock, backend: Backend) -> None:
+        """Dial beside the request where the world can, so that it may take another connection that comes first."""
+        dial_clock = clock.fork()
+        opening.phase = lambda: dial_clock.phase
+        dial = self._dial(opening, dial_clock, backend)
+        if backend.can_spawn:
+            opening.cancel_dial = backend.spawn(dial).cancel
+        else:
+            await dial
+
+    async def _dial(self, opening: PoolEntry, clock: Clock, backend: Backend) -> None:
+        """Open a connection and tell the pool state how it went. Raises only what is not an `Exception`."""
+        route = opening.record.route
+        origin = str(route.origin)
+        if self._trace is not None:
+            report(self._trace, Connecting(backend.now(), origin))
+        began = backend.now()
+        try:
+            connection = await connect(route, self._options.dialing, backend, clock)
+        except BaseException as exc:
+            self._dial_failed(opening, exc, clock, backend)
+            if not isinstance(exc, Exception):
+                raise
+            return
+        connection.watch(partial(self._ended_while_idle, opening))
+        now = backend.now()
+        is_wanted = self._change(self._state.opened, opening, connection, connection.capacity, now)
+        if not is_wanted:
+            connection.close()
+        self._close_doomed()
+        if opening.life is Life.IDLE and backend.has_timers:
+            self._arm_timer(opening.expires_at, now, backend)
+        if self._trace is not None:
+            report(self._trace, Connected(now, origin, now - began))
+
+    def _dial_failed(self, opening: PoolEntry, exc: BaseException, clock: Clock, backend: Backend) -> None:
+        """In a frame of its own, which is not in the traceback of the error, so that the two make no cycle."""
+        origin = opening.record.route.origin
+        error = _dial_error(exc, clock, origin.address)
+        self._change(self._state.failed, opening, error)
+        self._close_doomed()
+        if self._trace is not None:
+            report(self._trace, ConnectFailed(backend.now(), str(origin), error))
+
+    # Giving it back.
+
+    def release(self, entry: PoolEntry, is_reusable: bool, exchange: Exchange | None = None) -> None:
+        """Take a connection back, from its exchange. Neither waits nor fails."""
+        connection, backend = entry.connection, self._backend
+        if backend is None or connection is None:  # the pool was forked, or its event loop has ended, meanwhile
+            if exchange is not None:
+                exchange.entry = None
+            return
+        now = backend.now()
+        with self._lock:
+            try:
+                if exchange is not None:  # not before: Ctrl-C may come at any time, and then it is to be found there
+                    exchange.entry = None
+                self._state.released(entry, is_reusable, now, connection.keepalive if is_reusable else None)
+            except BaseException as exc:
+                self._mend(exc)
+                raise
+        if self._state.doomed:
+            self._close_doomed()
+        if entry.expires_at < self._timer_at and backend.has_timers and entry.life is Life.IDLE:
+            self._arm_timer(entry.expires_at, now, backend)
+
+    def forget(self, entry: PoolEntry) -> None:
+        """Take a connection back from a finaliser, which may run anywhere, even where our lock is held."""
+        self._forgotten.append(entry)
+        backend = self._backend
+        if backend is not None:
+            backend.call_soon_threadsafe(self._sweep)
+
+    def _end_stream(self, entry: PoolEntry, is_finaliser: bool) -> None:
+        if is_finaliser:
+            self.forget(entry)
+        else:
+            self.release(entry, False)
+
+    def _ended_while_idle(self, entry: PoolEntry) -> None:
+        if entry.life is Life.IDLE:
+            self._change(self._state.closed, entry)
+            self._close_doomed()
+
+    def _sweep(self) -> None:
+        """Take back what was forgotten, and close what has been idle too long."""
+        while self._forgotten:
+            try:
+                self.release(self._forgotten.popleft(), False)
+            except IndexError:  # another thread took it
+                break
+        backend = self._backend
+        if backend is not None and (now := backend.now()) >= self._sweep_at:
+            self._sweep_at = now + _SWEEP_SECONDS
+            self._change(self._state.expire, now)
+            self._close_doomed()
+
+    def _arm_timer(self, soonest: float, now: float, backend: Backend) -> None:
+        """Where the world has timers, close idle connections when their time has come, without further requests."""
+        when = max(soonest, now + _SWEEP_SECONDS)
+        if when < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = when
+            self._timer = backend.call_at(when, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer, self._timer_at = None, math.inf
+        self._sweep_at = -math.inf
+        self._sweep()
+        backend = self._backend
+        with self._lock:
+            soonest = self._state.soonest_expiry()
+        if backend is not None and soonest is not None:
+            self._arm_timer(soonest, backend.now(), backend)
+
+    def _close_doomed(self) -> None:
+        """Close what the pool state has given up. Outside of the lock; whoever comes first does it."""
+        doomed = self._state.doomed
+        while doomed:
+            try:
+                entry = doomed.pop()
+            except IndexError:  # another thread took it
+                break
+            if entry.connection is not None:
+                entry.connection.close()
+            elif entry.cancel_dial is not None:
+                entry.cancel_dial()
+            if self._trace is not None and self._backend is not None:
+                origin, reason = str(entry.record.route.origin), entry.close_reason.value
+                report(self._trace, ConnectionClosed(self._backend.now(), origin, reason))
+        if self._draining and not self._state.total:
+            for drained in self._draining:
+                drained.set()
+
+    # A state that was left in the middle of a change.
+
+    def _change(self, change: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        with self._lock:
+            try:
+                return change(*args, **kwargs)
+            except BaseException as exc:
+                self._mend(exc)
+                raise
+
+    def _mend(self, exc: BaseException) -> None:
+        """Ctrl-C may have come in the middle of a change: then the state is of no use any more, and a new one takes its
+        place. Whoever runs keeps the connection to the end, and whoever waits looks anew. With the lock held."""
+        if isinstance(exc, HTTPCoreError):
+            return
+        old = self._replace_state()
+        for entry in old.entries():
+            if entry.life is Life.IDLE and entry.connection is not None:
+                entry.connection.close()
+            entry.life = Life.CLOSED  # for whoever still holds it, and will give it back
+        for record in old.records():
+            for waiter in [*record.queue.waiters, *record.fresh_queue.waiters]:
+                waiter.wake()
+
+    def _replace_state(self) -> State:
+        old, self._state = self._state, self._new_state()
+        self._state.is_closed, self._state.dials_inline = old.is_closed, old.dials_inline
+        return old
+
+    # The pool as a whole.
+
+    async def aclose(self) -> None:
+        """Close every connection and refuse further requests. Requests that wait get `PoolClosed`, those that run a
+        `ReadError` or `WriteError`. Idempotent; returns at once, whatever the peers do.
+
+        Cancellation: everything is closed all the same.
+        """
+        self._close_now()
+        backend = self._backend
+        if backend is not None and backend.is_current():
+            await backend.checkpoint()
+
+    def _close_now(self) -> None:
+        self._cancel_timers()
+        self._change(self._state.close)
+        self._close_doomed()
+
+    def _cancel_timers(self) -> None:
+        for timer in (self._timer, self._farewell):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._farewell = None
+        self._timer_at = math.inf
+
+    async def drain(self, timeout: float | None = None) -> bool:
+        """Refuse further requests, let those that run come to their end, then close.
+
+        Args:
+            timeout: seconds after which what still runs is closed; None waits for ever.
+
+        Returns: whether everything came to its end in time.
+        Cancellation: the pool refuses requests, and what runs goes on; call `aclose`.
+        """
+        backend = self._backend
+        if backend is None or not backend.is_current():
+            backend = self._enter_world()
+        deadline = math.inf if timeout is None else backend.now() + timeout
+        drained = backend.event()
+        self._draining.append(drained)
+        self._change(self._state.drain)
+        self._close_doomed()
+        while (is_left := self._state.total > 0) and backend.now() < deadline:
+            until = deadline if backend.has_loop else min(deadline, backend.now() + _FORGOTTEN_SECONDS)
+            await drained.wait(until)
+            self._sweep()
+        await self.aclose()
+        return not is_left
+
+    async def close_idle(self) -> None:
+        """Close the connections that no request uses.
+
+        Cancellation: they are closed all the same.
+        """
+        self._change(self._state.close_idle)
+        self._close_doomed()
+        backend = self._backend
+        if backend is not None and backend.is_current():
+            await backend.checkpoint()
+
+    @property
+    def connections(self) -> list[ConnectionStats]:
+        """The connections that are opening, active or idle, now."""
+        with self._lock:
+            return describe_connections(self._state)
+
+    def stats(self) -> PoolStats:
+        """What the pool holds now and has done so far, in all and per origin."""
+        with self._lock:
+            return describe_origins(self._state)
+
+    def __repr__(self) -> str:
+        stats = self.stats()
+        state = "closed " if self._state.is_closed else ""
+        return (
+            f"<{state}{type(self).__name__}: {stats.active} active, {stats.idle} idle, {stats.opening} opening, "
+            f"{stats.waiting} waiting, of at most {self._options.limits.max_connections}>"
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    # Where we are.
+
+    def _start_trace(self, trace: Trace, request: Request, backend: Backend) -> RequestTrace:
+        self._request_ids += 1
+        request_trace = RequestTrace(trace, backend.now, str(request.url.origin), self._request_ids)
+        request_trace.started(request.method)
+        return request_trace
+
+    def _note_resent(self, entry: PoolEntry, exc: BaseException, trace: RequestTrace | None) -> None:
+        with self._lock:
+            entry.record.retried += 1
+        if trace is not None and isinstance(exc, HTTPCoreError):
+            trace.resent(exc)
+
+    def _enter_world(self) -> Backend:
+        """Find the event loop that runs now. Connections of one that has ended are dropped without a word.
+
+        Raises: RuntimeError where another event loop, that still runs, uses this pool.
+        """
+        backend = self._backend
+        if backend is not None:
+            if not backend.is_over():
+                raise RuntimeError(
+                    "this pool is in use by another event loop, which is still running: make one pool for each loop"
+                )
+            self._start_empty(HTTP11Connection.abandon)
+        self._backend = backend = make_backend(self._options.backend)
+        self._state.dials_inline = not backend.can_spawn
+        self._farewell = backend.at_end(weakref.WeakMethod(self._on_loop_end))
+        return backend
+
+    def _on_loop_end(self) -> None:
+        """The event loop is about to end. The pool may be used in the next one."""
+        self._farewell = None
+        self._cancel_timers()
+        self._start_empty(HTTP11Connection.close)
+
+    def _start_empty(self, let_go: Callable[[HTTP11Connection], None]) -> None:
+        """Forget connections that belong to an event loop that ends, or to the process we were forked from."""
+        entries = self._replace_state().entries()
+        self._backend = self._timer = self._farewell = None
+        self._timer_at = math.inf
+        self._draining.clear()
+        self._forgotten.clear()
+        for entry in entries:
+            entry.life = Life.CLOSED  # for whoever still holds it, and will give it back
+            if entry.connection is not None:
+                let_go(entry.connection)
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
+        self._start_empty(HTTP11Connection.abandon)
+
+
+class Wakeup:
+    """Wakes a waiter, which arms it again by a new event before it looks at what it was given."""
+
+    __slots__ = ("event",)
+
+    def __init__(self, event: Event) -> None:
+        self.event = event
+
+    def __call__(self) -> None:
+        self.event.set()
+
+
+PoolWaiter = Waiter[HTTP11Connection]
+State = PoolState[HTTP11Connection]
+
+
+def _informational(request: Request, trace: RequestTrace | None) -> InformationalCallback | None:
+    callback = request.extensions.get("on_informational") if request.extensions else None
+    if trace is None:
+        return cast("InformationalCallback | None", callback)
+
+    def both(status_code: int, headers: Headers) -> None:
+        trace.informational(status_code, headers)
+        if callable(callback):
+            callback(status_code, headers)
+
+    return both
+
+
+def _may_resend(request: Request, entry: PoolEntry, exc: BaseException) -> bool:
+    """Whether a failed request is sent again on a fresh connection: Go's ladder of reasons, which ends in no.
+
+    Source: RFC 9110, 9.2.2.
+    """
+    if entry.requests <= 1:
+        return False  # a fresh connection that fails will fail again
+    if not isinstance(exc, (NetworkError, RemoteProtocolError)):
+        return False
+    if entry.connection is None or entry.connection.has_response_begun:
+        return False  # the peer has acted on the request
+    if request.body is not None and not request.body.is_replayable:
+        return False
+    if request.is_idempotent:
+        return True
+    return not exc.request_sent
+
+
+def _dial_error(exc: BaseException, clock: Clock, peer: str) -> HTTPCoreError:
+    """What those who waited for a dial get to hear of its end."""
+    if isinstance(exc, HTTPCoreError):
+        error = exc
+    elif isinstance(exc, Exception):
+        error = ConnectError(f"the connection could not be made: {type(exc).__name__}: {exc}")
+        error.__cause__ = exc
+    else:
+        error = ConnectError("the dial was cancelled")
+    total = clock.explain(error, peer)
+    if total is not None:
+        total.__cause__ = error
+    return total or error
+
+
+@cache
+def _accept_encoding() -> bytes:
+    from ._decoders import accept_encoding
+
+    return accept_encoding()
+
+
+_pools: weakref.WeakSet[ConnectionPool] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for pool in list(_pools):
+        pool._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

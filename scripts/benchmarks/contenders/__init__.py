@@ -1,0 +1,50 @@
+"""The clients, one a module, each used the way its documentation recommends for speed.
+
+A module has `async_client(setup)`, `blocking_client(setup)` or both: context managers that give a client. All of them
+verify TLS, keep as many connections as there are requests at a time, check the status, and read the whole body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a contender is told."""
+
+    world: str
+    """"asyncio", "uvloop", "trio" or "blocking"."""
+    connections: int
+    """How many it may have open, and keep."""
+    ca: str
+    """The file with the certificate that TLS is verified against."""
+    options: dict[str, str]
+    """Arguments of its own, such as an engine."""
+
+
+class AsyncClient(Protocol):
+    async def get(self, url: str) -> int:
+        """Send one GET and read its whole body at once; returns its length."""
+
+    async def download(self, url: str, rest: Callable[[int], Awaitable[None]] | None) -> int:
+        """Send one GET and read its body part by part, resting after each where asked to; returns its length."""
+
+
+class BlockingClient(Protocol):
+    def get(self, url: str) -> int:
+        """Send one GET and read its whole body at once; returns its length."""
+
+    def download(self, url: str, rest: Callable[[int], None] | None) -> int:
+        """Send one GET and read its body part by part, resting after each where asked to; returns its length."""
+
+
+class Refused(Exception):
+    """A response that is not a 200: what was measured is not what was meant."""
+
+
+def check(status: int) -> None:
+    if status != 200:
+        raise Refused(f"the server answered {status}")

@@ -1,0 +1,167 @@
+"""How to write a test here.
+
+A test is an async function with the argument `world`. It runs four times: on asyncio, uvloop, trio and blocking.
+
+    from tests.support.peer import Conn, ScriptedPeer
+    from tests.support.worlds import World, only_worlds
+
+    async def test_a_closed_connection_is_replaced(world: World, engine: str) -> None:
+        def script(conn: Conn) -> None:                     # in a thread, once for each accepted connection
+            conn.read_request()
+            conn.respond(body=b"from %d" % conn.index)      # then it returns, which closes the connection
+
+        with ScriptedPeer(script) as peer:
+            http = world.pool(http1_engine=engine)          # closed at the end of the test
+            assert (await http.request("GET", peer.url)).body == b"from 0"
+            await world.until(lambda: peer.open_connections == 0)
+            assert (await http.request("GET", peer.url)).body == b"from 1"
+
+- `world` (support/worlds.py): `pool`, `gather`, `gather_ok`, `tasks`, `event`, `until`, `sleep`, `timeout`,
+  `cancel_when`, `cancel_after`. In the blocking world nothing can be cancelled: `@can_cancel_worlds`, or
+  `@only_worlds("asyncio", "trio")`. In a plain test function `world.run(async_function)` runs one event loop after
+  another (`may_leave=True` for a pool that outlives its loop).
+- `engine`: the test runs once for each HTTP/1.1 engine; pass `http1_engine=engine`.
+- `ScriptedPeer` (support/peer.py): a server that does what the script says, byte by byte. Assertions in a script count.
+  Look at `peer.requests`, `peer.accepted`, `peer.open_connections`; hold a script with `peer.gate()`.
+- `ca` (support/tls.py): `ScriptedPeer(script, tls=ca.server_context())`, `world.pool(ssl=ca.client_context())`.
+- `uvicorn_server`, `hypercorn_server`, `nginx_server` (support/servers.py, app.py, nginx.py): real ones, in clear and
+  over TLS, with `http` and `https` origins: `http.request("GET", f"{uvicorn_server.http}/bytes/1000")`.
+- `black_hole`: (host, port) at which nobody ever answers a SYN.
+- Wait for conditions (`await world.until(...)`), never for time. In an async body `peer.wait_for` stops the event loop,
+  which is right only where that is the point: to let the peer do something unseen.
+
+After each test nothing may be left: no task, timer, async generator, thread, socket, and no ResourceWarning. A test has
+30 seconds (`@pytest.mark.time_limit(60)` for one that needs more).
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+import inspect
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hypothesis
+import pytest
+
+pytest.register_assert_rewrite("tests.support")
+
+from tests.support.black_hole import black_hole as _black_hole  # noqa: E402
+from tests.support.leaks import Snapshot  # noqa: E402
+from tests.support.nginx import Nginx, nginx  # noqa: E402
+from tests.support.running import is_async_test, run_async_test  # noqa: E402
+from tests.support.servers import Server, asgi_server  # noqa: E402
+from tests.support.tls import CertificateAuthority  # noqa: E402
+from tests.support.watchdog import time_limit  # noqa: E402
+from tests.support.worlds import DEFAULT_TIME_LIMIT, WORLDS, World  # noqa: E402
+
+if TYPE_CHECKING:
+    from _pytest.fixtures import SubRequest
+
+ENGINES = ["h11", "httptools"]
+
+hypothesis.settings.register_profile(
+    "tests",
+    # A busy machine is slow now and then; a test as a whole has its time limit.
+    deadline=None,
+    # `world` is the one they use, and it is the same after each run.
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
+)
+hypothesis.settings.load_profile("tests")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "only_worlds(*names): the worlds in which the test runs; all if not given")
+    config.addinivalue_line("markers", "time_limit(seconds): for a test that needs more than 30 seconds")
+
+
+def pytest_collection_finish() -> None:
+    # What was imported stays anyway. Left out of the collections after each test, it costs them nothing.
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "world" in metafunc.fixturenames:
+        marker = metafunc.definition.get_closest_marker("only_worlds")
+        names = [name for name in WORLDS if marker is None or name in marker.args]
+        metafunc.parametrize("world", [_needing(name, "uvloop", "trio") for name in names], indirect=True)
+    if "engine" in metafunc.fixturenames:
+        metafunc.parametrize("engine", [_needing(name, "httptools") for name in ENGINES])
+
+
+def _needing(name: str, *modules: str) -> object:
+    """A parameter that is skipped where it needs a module that is not installed; in CI that is a failure of its own."""
+    is_missing = name in modules and importlib.util.find_spec(name) is None and "CI" not in os.environ
+    return pytest.param(name, marks=pytest.mark.skip(reason=f"{name} is not installed") if is_missing else ())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    with time_limit(_time_limit(item)):
+        return (yield)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run an async test in its world."""
+    if not is_async_test(pyfuncitem.obj):
+        return None
+    world = pyfuncitem.funcargs.get("world")
+    if not isinstance(world, World):
+        raise TypeError("an async test needs the argument `world`")
+    names = inspect.signature(pyfuncitem.obj).parameters
+    run_async_test(pyfuncitem.obj, world, {name: pyfuncitem.funcargs[name] for name in names})
+    return True
+
+
+def _time_limit(item: pytest.Item) -> float:
+    marker = item.get_closest_marker("time_limit")
+    return float(marker.args[0]) if marker is not None else DEFAULT_TIME_LIMIT
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    before = Snapshot()
+    yield
+    if leaks := before.leaks():
+        pytest.fail("left behind by the test: " + "; ".join(leaks))
+
+
+@pytest.fixture
+def world(request: SubRequest) -> World:
+    return WORLDS[request.param](_time_limit(request.node))
+
+
+@pytest.fixture(scope="session")
+def ca(tmp_path_factory: pytest.TempPathFactory) -> CertificateAuthority:
+    return CertificateAuthority(Path(tmp_path_factory.mktemp("ca")))
+
+
+@pytest.fixture(scope="session")
+def uvicorn_server(ca: CertificateAuthority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with asgi_server("uvicorn", ca, tmp_path_factory.mktemp("uvicorn")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def hypercorn_server(ca: CertificateAuthority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with asgi_server("hypercorn", ca, tmp_path_factory.mktemp("hypercorn")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def nginx_server(
+    ca: CertificateAuthority, uvicorn_server: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Nginx]:
+    with nginx(ca, uvicorn_server, tmp_path_factory.mktemp("nginx")) as server:
+        yield server
+
+
+@pytest.fixture
+def black_hole() -> Iterator[tuple[str, int]]:
+    with _black_hole() as address:
+        yield address

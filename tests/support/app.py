@@ -1,0 +1,195 @@
+"""The ASGI application behind the real servers.
+
+| path | answers |
+| --- | --- |
+| `/` | `hello` |
+| `/echo` | the request's body, part by part as it comes |
+| `/upload` | JSON: sha256 and length of the request's body |
+| `/bytes/{n}` | `pattern(n)` in parts of 64 KiB; `?chunked=1` leaves out the content-length |
+| `/slow?delay=1` | `slow`, after a while |
+| `/gzip`, `/deflate`, `/br`, `/zstd` | `TEXT` in that coding, whatever the client accepts |
+| `/sse?count=3&delay=0.05` | server-sent events |
+| `/drip?count=10&delay=0.01` | a byte now and then |
+| `/status/{n}` | that status, with a body where it may have one |
+| `/headers` | JSON: method, path, query, HTTP version, client, and the headers as the server saw them, in order |
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+import json
+import sys
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+import brotli
+
+Scope = Mapping[str, Any]
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+TEXT = b"The quick brown fox jumps over the lazy dog.\n" * 1000
+_PART = 65_536
+# A prime, so that the pattern does not repeat with the sizes of parts, reads and records.
+_PERIOD = bytes(range(251))
+
+
+def pattern(count: int, start: int = 0) -> bytes:
+    """Bytes of which each place is recognised."""
+    start %= len(_PERIOD)
+    return (_PERIOD * ((start + count) // len(_PERIOD) + 1))[start : start + count]
+
+
+class Exchange:
+    """One request, and its response in the making."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope = scope
+        self.query = dict(parse_qsl(scope["query_string"].decode()))
+        self._receive = receive
+        self._send = send
+
+    async def body(self) -> AsyncIterator[bytes]:
+        while True:
+            message = await self._receive()
+            if message["type"] != "http.request":
+                return  # the client is gone
+            if message.get("body"):
+                yield message["body"]
+            if not message.get("more_body"):
+                return
+
+    async def start(self, status: int = 200, *headers: tuple[bytes, bytes]) -> None:
+        await self._send({"type": "http.response.start", "status": status, "headers": list(headers)})
+
+    async def part(self, data: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end(self) -> None:
+        await self._send({"type": "http.response.body", "body": b""})
+
+    async def answer(self, body: bytes, *headers: tuple[bytes, bytes], status: int = 200) -> None:
+        await self.start(status, *headers, (b"content-length", b"%d" % len(body)))
+        await self.part(body)
+        await self.end()
+
+    def number(self, name: str, default: float) -> float:
+        return float(self.query.get(name, default))
+
+
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] != "http":
+        return  # no lifespan, no websockets
+    exchange = Exchange(scope, receive, send)
+    _, name, *rest = scope["path"].split("/")
+    handler = HANDLERS.get(name)
+    if handler is None:
+        await exchange.answer(b"not found", status=404)
+    else:
+        await handler(exchange, *rest)
+
+
+async def hello(exchange: Exchange) -> None:
+    await exchange.answer(b"hello", (b"content-type", b"text/plain"))
+
+
+async def echo(exchange: Exchange) -> None:
+    await exchange.start()
+    async for part in exchange.body():
+        await exchange.part(part)
+    await exchange.end()
+
+
+async def upload(exchange: Exchange) -> None:
+    digest, length = hashlib.sha256(), 0
+    async for part in exchange.body():
+        digest.update(part)
+        length += len(part)
+    await exchange.answer(json.dumps({"sha256": digest.hexdigest(), "length": length}).encode())
+
+
+async def some_bytes(exchange: Exchange, count: str) -> None:
+    total = int(count)
+    await exchange.start(200, *(() if "chunked" in exchange.query else ((b"content-length", count.encode()),)))
+    for start in range(0, total, _PART):
+        await exchange.part(pattern(min(_PART, total - start), start))
+    await exchange.end()
+
+
+async def slow(exchange: Exchange) -> None:
+    await asyncio.sleep(exchange.number("delay", 1))
+    await exchange.answer(b"slow")
+
+
+async def status(exchange: Exchange, code: str) -> None:
+    if code in ("204", "304"):
+        await exchange.start(int(code))
+        await exchange.end()
+    else:
+        await exchange.answer(code.encode(), status=int(code))
+
+
+async def headers(exchange: Exchange) -> None:
+    scope = exchange.scope
+    seen = {
+        "method": scope["method"],
+        "path": scope["path"],
+        "query": scope["query_string"].decode(),
+        "http_version": scope["http_version"],
+        "scheme": scope["scheme"],
+        "client": scope["client"],
+        "headers": [[name.decode("latin-1"), value.decode("latin-1")] for name, value in scope["headers"]],
+    }
+    await exchange.answer(json.dumps(seen).encode(), (b"content-type", b"application/json"))
+
+
+async def events(exchange: Exchange) -> None:
+    await exchange.start(200, (b"content-type", b"text/event-stream"), (b"cache-control", b"no-store"))
+    for number in range(int(exchange.number("count", 3))):
+        await exchange.part(b"id: %d\ndata: event %d\n\n" % (number, number))
+        await asyncio.sleep(exchange.number("delay", 0.05))
+    await exchange.end()
+
+
+async def drip(exchange: Exchange) -> None:
+    await exchange.start()
+    for number in range(int(exchange.number("count", 10))):
+        await exchange.part(pattern(1, number))
+        await asyncio.sleep(exchange.number("delay", 0.01))
+    await exchange.end()
+
+
+def zstd_compress(data: bytes) -> bytes:
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
+    return zstd.compress(data)
+
+
+def coded(coding: str, compress: Callable[[bytes], bytes]) -> Callable[[Exchange], Awaitable[None]]:
+    async def answer_coded(exchange: Exchange) -> None:
+        await exchange.answer(compress(TEXT), (b"content-encoding", coding.encode()), (b"content-type", b"text/plain"))
+
+    return answer_coded
+
+
+HANDLERS: dict[str, Callable[..., Awaitable[None]]] = {
+    "": hello,
+    "echo": echo,
+    "upload": upload,
+    "bytes": some_bytes,
+    "slow": slow,
+    "status": status,
+    "headers": headers,
+    "sse": events,
+    "drip": drip,
+    "gzip": coded("gzip", gzip.compress),
+    "deflate": coded("deflate", zlib.compress),
+    "br": coded("br", brotli.compress),
+    "zstd": coded("zstd", zstd_compress),
+}

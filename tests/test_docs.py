@@ -1,0 +1,90 @@
+"""What is shown is run: every Python block of README.md and docs/, every program in examples/, and the demo.
+
+Each runs against real servers, in a process of its own where a warning is an error. Nothing but the addresses and file
+names is replaced.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.run_page import blocks
+from tests.support.app import TEXT
+from tests.support.peer import ScriptedPeer
+from tests.support.servers import Server
+from tests.support.tls import CertificateAuthority
+
+_ROOT = Path(__file__).parents[1]
+_PAGES = sorted(path for path in (_ROOT / "README.md", *(_ROOT / "docs").glob("*.md")) if any(blocks(path.read_text())))
+# What they are run against, and what they print then. The gateway is a server, and has a test module of its own.
+_EXAMPLES = {
+    "get.py": ("/gzip", f"{len(TEXT)} bytes"),
+    "limits.py": ("/gzip", "100 answers"),
+    "stream.py": ("/gzip", f"200 {len(TEXT)} bytes"),
+    "sync.py": ("/gzip", f"{len(TEXT)} bytes, streamed"),
+    "upload.py": ("/upload", "200 OK"),
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, ca: CertificateAuthority) -> Path:
+    """A working directory with the files that the pages name."""
+    chain, key = ca.client_certificate()
+    for source, name in ((ca.pem_path, "ca.pem"), (chain, "client.pem"), (key, "client.key")):
+        shutil.copy(source, tmp_path / name)
+    return tmp_path
+
+
+@pytest.fixture
+def addresses(uvicorn_server: Server, ca: CertificateAuthority) -> Iterator[dict[str, str]]:
+    """What stands for the addresses of the pages; longer ones first."""
+    with ScriptedPeer.answering(b"HTTP/1.1 200 OK\r\n\r\n", tls=ca.expired()) as expired:
+        yield {
+            "https://expired.example.org": expired.origin,
+            "https://example.org/download": f"{uvicorn_server.https}/gzip",
+            "https://example.org/events": f"{uvicorn_server.https}/sse",
+            "https://example.org/slow": f"{uvicorn_server.https}/slow?delay=30",
+            "https://example.org": uvicorn_server.https,
+            "https://127.0.0.1/": f"{uvicorn_server.https}/",
+            '"example.org"': '"localhost"',
+        }
+
+
+def run(folder: Path, *command: str | Path) -> str:
+    """What a program prints. It trusts the throw-away CA because the environment says so, as a user's would."""
+    environment = {**os.environ, "SSL_CERT_FILE": str(folder / "ca.pem"), "PYTHONPATH": str(_ROOT)}
+    arguments = [sys.executable, "-W", "error", *map(str, command)]
+    done = subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=25)
+    assert (done.returncode, done.stderr) == (0, ""), f"{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=[path.name for path in _PAGES])
+def test_a_page_does_what_it_says(page: Path, folder: Path, addresses: dict[str, str]) -> None:
+    text = page.read_text()
+    for shown, real in addresses.items():
+        text = text.replace(shown, real)
+    (folder / page.name).write_text(text)
+    run(folder, _ROOT / "tests" / "run_page.py", page.name)
+
+
+@pytest.mark.parametrize("name", _EXAMPLES)
+def test_an_example_does_what_it_says(name: str, folder: Path, uvicorn_server: Server) -> None:
+    path, expected = _EXAMPLES[name]
+    assert expected in run(folder, _ROOT / "examples" / name, uvicorn_server.https + path)
+
+
+def test_the_demo_holds(folder: Path) -> None:
+    assert "All of it held." in run(folder, _ROOT / "scripts" / "demo.py")
+
+
+def test_nothing_is_left_out() -> None:
+    assert {"README.md", "quickstart.md", "streaming.md", "tls.md", "sync.md", "errors.md"} <= {p.name for p in _PAGES}
+    assert {path.name for path in (_ROOT / "examples").glob("*.py")} == {*_EXAMPLES, "gateway.py"}
