@@ -26,12 +26,14 @@ A test is an async function with the argument `world`. It runs four times: on as
 - `ca` (support/tls.py): `ScriptedPeer(script, tls=ca.server_context())`, `world.pool(ssl=ca.client_context())`.
 - `uvicorn_server`, `hypercorn_server`, `nginx_server` (support/servers.py, app.py, nginx.py): real ones, in clear and
   over TLS, with `http` and `https` origins: `http.request("GET", f"{uvicorn_server.http}/bytes/1000")`.
+- `HTTP2Peer` (support/http2_peer.py): the same for HTTP/2, frame by frame; `world.pool(http1=False)` speaks to it in clear.
+- `nghttpd_server` (support/nghttpd.py), `nginx_server.http2`, `hypercorn_server`: real servers that speak HTTP/2.
 - `black_hole`: (host, port) at which nobody ever answers a SYN.
 - Wait for conditions (`await world.until(...)`), never for time. In an async body `peer.wait_for` stops the event loop,
   which is right only where that is the point: to let the peer do something unseen.
 
-After each test nothing may be left: no task, timer, async generator, thread, socket, and no ResourceWarning. A test has
-30 seconds (`@pytest.mark.time_limit(60)` for one that needs more).
+After each test nothing may be left: no task, timer, async generator, thread, socket or other descriptor, and no
+ResourceWarning. A test has 30 seconds (`@pytest.mark.time_limit(60)` for one that needs more).
 """
 
 from __future__ import annotations
@@ -50,7 +52,8 @@ import pytest
 pytest.register_assert_rewrite("tests.support")
 
 from tests.support.black_hole import black_hole as _black_hole  # noqa: E402
-from tests.support.leaks import Snapshot  # noqa: E402
+from tests.support.leaks import Snapshot, open_what_stays  # noqa: E402
+from tests.support.nghttpd import Nghttpd, nghttpd  # noqa: E402
 from tests.support.nginx import Nginx, nginx  # noqa: E402
 from tests.support.running import is_async_test, run_async_test  # noqa: E402
 from tests.support.servers import Server, asgi_server  # noqa: E402
@@ -79,6 +82,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish() -> None:
+    open_what_stays()
     # What was imported stays anyway. Left out of the collections after each test, it costs them nothing.
     gc.collect()
     gc.freeze()
@@ -158,6 +162,12 @@ def nginx_server(
     ca: CertificateAuthority, uvicorn_server: Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Nginx]:
     with nginx(ca, uvicorn_server, tmp_path_factory.mktemp("nginx")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def nghttpd_server(ca: CertificateAuthority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nghttpd]:
+    with nghttpd(ca, tmp_path_factory.mktemp("nghttpd")) as server:
         yield server
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import resource
 import socket
+import stat
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -236,9 +237,13 @@ def options_of(response: httpcore.Response, *options: tuple[int, int]) -> list[i
     info = response.extensions["connection"]
     assert isinstance(info, httpcore.StreamInfo)
     for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(name))) as copy:
-            if copy.getsockname() == info.local_address and copy.getpeername() == info.remote_address:
-                return [copy.getsockopt(level, option) for level, option in options]
+        with contextlib.suppress(OSError):
+            # Looked at before it is copied: a copy of what is no socket would be ours to close.
+            if not stat.S_ISSOCK(os.stat(int(name)).st_mode):
+                continue
+            with socket.socket(fileno=os.dup(int(name))) as copy:
+                if copy.getsockname() == info.local_address and copy.getpeername() == info.remote_address:
+                    return [copy.getsockopt(level, option) for level, option in options]
     raise AssertionError(f"no socket from {info.local_address} to {info.remote_address}")
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import os
 import re
+import selectors
 import socket
 import ssl
 import struct
@@ -265,6 +267,19 @@ def test_a_socket_that_is_left_is_noticed(monkeypatch: pytest.MonkeyPatch) -> No
     with socket.create_server(("127.0.0.1", 0)) as left:
         assert before.leaks() == [f"socket {left.fileno()}: AF_INET from {left.getsockname()} to 'nobody'"]
     assert before.leaks() == []
+
+
+def test_a_descriptor_of_another_kind_that_is_left_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also a copy of one that was there before: a test that leaves them makes the suite run out of them."""
+    monkeypatch.setattr("tests.support.leaks._SETTLING_TIME", 0.0)
+    with open(os.devnull) as file, selectors.DefaultSelector():
+        before = Snapshot()
+        copy, selector = os.dup(file.fileno()), selectors.DefaultSelector()
+        assert len(before.leaks()) == 2
+        assert f"descriptor {copy}: {os.devnull}" in before.leaks()
+        os.close(copy)
+        selector.close()
+        assert before.leaks() == []
 
 
 def test_a_thread_that_is_left_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

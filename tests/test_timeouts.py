@@ -491,10 +491,17 @@ async def test_e_zero_pool(world: World) -> None:
 
 
 async def test_e_zero_total(world: World) -> None:
-    with ScriptedPeer(serve, expect_disconnect=True) as peer:
+    def script(conn: Conn) -> None:
+        # An answer that is there at once would be one in time, where the request goes out at all.
+        if conn.read_request().target == b"/late":
+            conn.wait_closed()
+        else:
+            conn.respond(body=b"served")
+
+    with ScriptedPeer(script, expect_disconnect=True) as peer:
         http = world.pool()
         with took(0), pytest.raises(httpcore.TotalTimeout):
-            await http.request("GET", peer.url, timeout=httpcore.Timeout(total=0))
+            await http.request("GET", peer.origin + "/late", timeout=httpcore.Timeout(30, total=0))
         assert (http.stats().active, http.stats().waiting) == (0, 0)
         assert (await http.request("GET", peer.url)).body == b"served"
 

@@ -1,4 +1,4 @@
-"""Leak checks: after a test there are no more threads and sockets than before it.
+"""Leak checks: after a test there are no more threads, sockets and other descriptors than before it.
 
 Tasks, timers and async generators are checked by the world that ran the test (`worlds.py`); forgotten objects by the
 ResourceWarnings of a garbage collection, which are errors.
@@ -7,10 +7,14 @@ ResourceWarnings of a garbage collection, which are errors.
 from __future__ import annotations
 
 import gc
+import importlib.util
 import os
 import socket
 import threading
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _FD_DIRECTORY = Path("/proc/self/fd")
@@ -19,12 +23,34 @@ _FD_DIRECTORY = Path("/proc/self/fd")
 _SETTLING_TIME = 2.0
 
 
+def open_what_stays() -> None:
+    """Make what is there from its first use to the end of the process, so that it is no leak of the first user."""
+    if importlib.util.find_spec("uvloop") is not None:
+        import uvloop
+
+        uvloop.new_event_loop().close()  # libuv's pipe for signals
+
+
+_kept: Counter[str] = Counter()
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """What is opened within belongs to the session, not to the test that happens to be the first to need it."""
+    before = Counter(_open_descriptors().values())
+    try:
+        yield
+    finally:
+        _kept.update(Counter(_open_descriptors().values()) - before)
+
+
 class Snapshot:
     """What was there before a test."""
 
     def __init__(self) -> None:
         self.threads = set(threading.enumerate())
-        self.sockets = set(_open_sockets())
+        self.descriptors = Counter(_open_descriptors().values())
+        self.kept = _kept.copy()
 
     def leaks(self) -> list[str]:
         """What is there now and was not then, in words, after giving it time to go away."""
@@ -36,23 +62,30 @@ class Snapshot:
 
     def _leaks(self) -> list[str]:
         threads = [t for t in threading.enumerate() if t not in self.threads and t.is_alive() and not t.daemon]
-        sockets = {inode: fd for inode, fd in _open_sockets().items() if inode not in self.sockets}
-        return [f"thread {t.name}" for t in threads] + [_describe(fd) for fd in sockets.values()]
+        known, left = self.descriptors + (_kept - self.kept), []
+        for fd, what in _open_descriptors().items():
+            if known[what]:
+                known[what] -= 1
+            else:
+                left.append(_describe(fd) if what.startswith("socket:") else f"descriptor {fd}: {what}")
+        return [f"thread {t.name}" for t in threads] + left
 
 
-def _open_sockets() -> dict[str, int]:
-    """Inode to descriptor of the open sockets of this process; nothing where there is no /proc."""
-    sockets: dict[str, int] = {}
+def _open_descriptors() -> dict[int, str]:
+    """What each open descriptor of this process refers to; nothing where there is no /proc.
+
+    Sockets and pipes have a number of their own there, and files a path. Of what has neither, as an epoll, there is
+    the kind, which is why they are counted.
+    """
+    descriptors: dict[int, str] = {}
     if not _FD_DIRECTORY.is_dir():
-        return sockets
+        return descriptors
     for name in os.listdir(_FD_DIRECTORY):
         try:
-            inode = os.readlink(_FD_DIRECTORY / name)
+            descriptors[int(name)] = os.readlink(_FD_DIRECTORY / name)
         except OSError:
             continue  # the descriptor of the listing itself
-        if inode.startswith("socket:"):
-            sockets[inode] = int(name)
-    return sockets
+    return descriptors
 
 
 def _describe(fd: int) -> str:

@@ -103,6 +103,11 @@ class Conn:
     def recv_until(self, end: bytes) -> bytes:
         return self._reader.recv_until(end)
 
+    @property
+    def has_more(self) -> bool:
+        """Whether more has come than the script has read, in clear text; an end counts."""
+        return self._reader.has_buffer or self.socket.is_readable
+
     def wait_closed(self, timeout: float = _SCRIPT_TIMEOUT) -> bool:
         """Read and drop until the client ends or resets; whether it did so in time, by itself.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from . import leash
+from .leaks import kept
 from .tls import CertificateAuthority
 
 _ROOT = Path(__file__).parents[2]
@@ -28,13 +29,18 @@ class Server:
 
 
 @contextmanager
-def running(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a server; it ends with the block, or with us if we are killed. Its stderr goes to the log."""
-    with log.open("ab") as stderr:
+def running(command: Sequence[str], log: Path, logs_stdout: bool = False) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server; it ends with the block, or with us if we are killed. Its stderr goes to the log.
+
+    Args:
+        logs_stdout: so does its stdout, which otherwise is for us to read.
+    """
+    # A test that asks for a server in its body may be the first to want it.
+    with log.open("ab") as stderr, kept():
         process = subprocess.Popen(
             [sys.executable, leash.__file__, *command],
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=stderr if logs_stdout else subprocess.PIPE,
             stderr=stderr,
             cwd=_ROOT,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import select
+import selectors
 import socket
 import ssl
 import struct
@@ -71,6 +72,13 @@ class SocketLayer:
         self.sock.close()
 
     @property
+    def is_readable(self) -> bool:
+        """Whether bytes wait in it, or its end."""
+        with selectors.DefaultSelector() as selector:  # select() itself knows no descriptor above 1023
+            selector.register(self.sock, selectors.EVENT_READ)
+            return bool(selector.select(0))
+
+    @property
     def is_ended(self) -> bool:
         """Whether the client has ended or reset the connection, seen without taking what it may have sent before."""
         if self.sock.fileno() < 0:
@@ -80,9 +88,8 @@ class SocketLayer:
             poll.register(self.sock, select.POLLRDHUP)
             return bool(poll.poll(0))
         # Elsewhere only an end that comes after everything was read can be seen.
-        readable, _, _ = select.select([self.sock], [], [], 0)
         try:
-            return bool(readable) and not self.sock.recv(1, socket.MSG_PEEK)
+            return self.is_readable and not self.sock.recv(1, socket.MSG_PEEK)
         except ConnectionError:
             return True
 
@@ -194,6 +201,11 @@ class RequestReader:
         data = bytes(self._buffer[:max_bytes])
         del self._buffer[:max_bytes]
         return data
+
+    @property
+    def has_buffer(self) -> bool:
+        """Whether more was read than was asked for."""
+        return bool(self._buffer)
 
     def take_buffer(self) -> bytes:
         """What was read beyond what was asked for."""
