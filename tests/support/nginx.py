@@ -9,6 +9,8 @@
 | `/small-uploads/...` | takes no more than 1 kB of body, answers 413 before reading more |
 | `/slowly/...` | the same files, at 256 kB/s |
 | `/app/...` | the application of `app.py` in uvicorn, through nginx as a reverse proxy that does not buffer |
+
+All of it in HTTP/1.1, and at `http2` and `http2_clear` in HTTP/2, where a "connection" is ended by GOAWAY.
 """
 
 from __future__ import annotations
@@ -58,6 +60,8 @@ http {{
     server {{
         listen 127.0.0.1:{http};
         listen 127.0.0.1:{https} ssl;
+        listen 127.0.0.1:{http2_clear} http2;
+        listen 127.0.0.1:{http2} ssl http2;
         listen unix:{uds};
         ssl_certificate {chain};
         ssl_certificate_key {key};
@@ -86,6 +90,10 @@ class Nginx(Server):
 
     uds: str
     """The path of a unix socket on which it listens too."""
+    http2: str
+    """An https origin that speaks HTTP/2; `https` speaks HTTP/1.1 alone."""
+    http2_clear: str
+    """An http origin that speaks HTTP/2 alone, so a client has to know."""
 
 
 @contextmanager
@@ -128,22 +136,32 @@ def _write_files(directory: Path) -> None:
 
 
 def _configure(directory: Path, uds: Path, ca: CertificateAuthority, upstream: Server) -> Nginx:
-    http, https = _free_ports(2)
+    http, https, http2, http2_clear = free_ports(4)
     uds.unlink(missing_ok=True)
     config = _CONFIG.format(
         app=upstream.http.removeprefix("http://"),
         http=http,
         https=https,
+        http2=http2,
+        http2_clear=http2_clear,
         uds=uds,
         chain=ca.server_chain_path,
         key=ca.server_key_path,
     )
     (directory / "nginx.conf").write_text(config)
     log = directory / "access.log"
-    return Nginx("nginx", f"http://127.0.0.1:{http}", f"https://127.0.0.1:{https}", log, str(uds))
+    return Nginx(
+        "nginx",
+        f"http://127.0.0.1:{http}",
+        f"https://127.0.0.1:{https}",
+        log,
+        str(uds),
+        f"https://127.0.0.1:{http2}",
+        f"http://127.0.0.1:{http2_clear}",
+    )
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     try:
         return [sock.getsockname()[1] for sock in sockets]
