@@ -26,7 +26,7 @@ A test is an async function with the argument `world`. It runs four times: on as
 - `ca` (support/tls.py): `ScriptedPeer(script, tls=ca.server_context())`, `world.pool(ssl=ca.client_context())`.
 - `uvicorn_server`, `hypercorn_server`, `nginx_server` (support/servers.py, app.py, nginx.py): real ones, in clear and
   over TLS, with `http` and `https` origins: `http.request("GET", f"{uvicorn_server.http}/bytes/1000")`.
-- `HTTP2Peer` (support/http2_peer.py): the same for HTTP/2, frame by frame; `world.pool(http1=False)` speaks to it in clear.
+- `HTTP2Peer` (support/http2_peer.py): the same for HTTP/2, frame by frame; `world.pool(http1=False)` for it in clear.
 - `nghttpd_server` (support/nghttpd.py), `nginx_server.http2`, `hypercorn_server`: real servers that speak HTTP/2.
 - `black_hole`: (host, port) at which nobody ever answers a SYN.
 - Wait for conditions (`await world.until(...)`), never for time. In an async body `peer.wait_for` stops the event loop,
