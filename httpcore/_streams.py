@@ -80,7 +80,31 @@ class Stream(Protocol):
         Returns: True where everything was taken. False where the peer has spoken or ended: with `until_heard` before
             everything was taken, without it while this had to wait.
         Raises: WriteTimeout, WriteError.
-        Cancellation: it is unknown how much was sent; close the stream.
+        Cancellation: it is unknown how much was sent. What was not stays queued, and goes out with what is sent next.
+        """
+
+    def read(self, max_bytes: int) -> bytes | None:
+        """What is there to be received, without waiting; b"" at the end, None where nothing is there yet.
+
+        Raises: ReadError.
+        """
+
+    def write(self, data: bytes) -> bool:
+        """Queue `data`, which may be empty, and hand over what the operating system takes without waiting.
+
+        Returns: whether everything that was queued has been taken; otherwise `drain` waits for that.
+        Raises: WriteError.
+        """
+
+    async def drain(self, deadline: float, until_heard: bool) -> bool:
+        """Wait until everything that is queued has been taken; another task may receive meanwhile.
+
+        Args:
+            until_heard: return early, with the rest queued, when something can be received.
+
+        Returns: whether everything was taken.
+        Raises: WriteTimeout, WriteError.
+        Cancellation: the rest stays queued.
         """
 
     def is_readable(self) -> bool:

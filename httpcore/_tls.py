@@ -11,6 +11,7 @@ import os
 import ssl
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from ._config import SSLConfig
@@ -25,6 +26,8 @@ _RECEIVE = 256 * 1024
 _RECORD = 16 * 1024
 # Plain bytes encrypted at a time, so that a large body is not held twice.
 _ENCRYPT = 256 * 1024
+# An answer to a key update has about 25 bytes; nobody honest asks for thousands while nothing is sent.
+_MAX_ANSWERS = 64 * 1024
 
 
 _contexts: dict[tuple[SSLConfig, tuple[str, ...]], ssl.SSLContext] = {}
@@ -134,7 +137,9 @@ class TLSStream:
         "_has_input",
         "_has_said_bye",
         "_incoming",
+        "_is_blocked",
         "_is_ended",
+        "_lock",
         "_outgoing",
         "_plain",
         "_stream",
@@ -145,6 +150,8 @@ class TLSStream:
 
     def __init__(self, stream: Stream, context: ssl.SSLContext, server_name: str) -> None:
         self._stream = stream
+        # One thread may receive while another sends, and OpenSSL does not take both at once.
+        self._lock = threading.Lock()
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         try:
@@ -153,6 +160,7 @@ class TLSStream:
             raise ConnectError(f"{server_name[:80]!r} cannot be sent as a server name: {exc}") from exc
         self._failure: ssl.SSLError | None = None
         self._is_ended = False
+        self._is_blocked = False  # whether what was written has to wait to be taken
         self._has_input = False  # whether ciphertext, or its end, waits to be looked at
         self._has_said_bye = False
         self._plain = b""  # decrypted while we were sending
@@ -184,11 +192,31 @@ class TLSStream:
         data, self._plain = self._plain, b""
         while not data and not self._is_ended:
             if not self._has_input:
-                if self._outgoing.pending:  # an answer to a key update, say
-                    await self._flush(deadline)
                 self._feed(await self._stream.receive(_RECEIVE, deadline))
             data = self._decrypt(max_bytes)
+            if self._outgoing.pending:
+                self._answer()
         return data
+
+    def read(self, max_bytes: int) -> bytes | None:
+        data, self._plain = self._plain, b""
+        while not data and not self._is_ended:
+            if not self._has_input:
+                sealed = self._stream.read(_RECEIVE)
+                if sealed is None:
+                    return None
+                self._feed(sealed)
+            data = self._decrypt(max_bytes)
+            if self._outgoing.pending:
+                self._answer()
+        return data
+
+    def _answer(self) -> None:
+        """Send what TLS itself has to say, about a key update for one, unless that would have to wait."""
+        if not self._is_blocked:
+            self.write(b"")
+        elif self._outgoing.pending > _MAX_ANSWERS:
+            raise ReadError("the peer asks for answers in TLS without end, and takes none")
 
     def _decrypt(self, max_bytes: int) -> bytes:
         """What can be decrypted now, up to about `max_bytes`; OpenSSL gives one record at a time."""
@@ -196,7 +224,8 @@ class TLSStream:
         size = 0
         try:
             while size < max_bytes:
-                part = self._tls.read(_RECORD)
+                with self._lock:
+                    part = self._tls.read(_RECORD)
                 if not part:
                     self._is_ended = True
                     break
@@ -219,10 +248,11 @@ class TLSStream:
 
     def _feed(self, data: bytes) -> None:
         self._has_input = True
-        if data:
-            self._incoming.write(data)
-        else:
-            self._incoming.write_eof()
+        with self._lock:
+            if data:
+                self._incoming.write(data)
+            else:
+                self._incoming.write_eof()
 
     async def send(self, data: bytes, deadline: float, until_heard: bool = False) -> bool:
         try:
@@ -233,7 +263,22 @@ class TLSStream:
         except ssl.SSLError as exc:
             raise WriteError(f"TLS failed: {_reason(exc)}") from exc
         is_unheard = await self._stream.send(self._outgoing.read(), deadline, until_heard)
+        self._is_blocked = False
         return is_unheard or await self._listen(deadline, until_heard)
+
+    def write(self, data: bytes) -> bool:
+        try:
+            with self._lock:
+                if data:
+                    self._tls.write(data)
+                self._is_blocked = not self._stream.write(self._outgoing.read())
+        except ssl.SSLError as exc:
+            raise WriteError(f"TLS failed: {_reason(exc)}") from exc
+        return not self._is_blocked
+
+    async def drain(self, deadline: float, until_heard: bool) -> bool:
+        self._is_blocked = not await self._stream.drain(deadline, until_heard)
+        return not self._is_blocked
 
     async def _send_large(self, data: memoryview, deadline: float, until_heard: bool) -> bool:
         is_unheard = True
@@ -274,6 +319,9 @@ class TLSStream:
         self._stream.watch(on_readable)
 
     def close(self, farewell: bytes = b"") -> None:
+        if farewell and not self._has_said_bye:
+            with suppress(ssl.SSLError):  # a courtesy: TLS itself may have failed
+                self._tls.write(farewell)
         self._say_bye()
         self._stream.close(self._outgoing.read())
 

@@ -331,6 +331,13 @@ class _MemoryStream:
                     raise ReadTimeout("the peer sent nothing in time")
             finally:
                 self._reader = None
+        return self._take(max_bytes)
+
+    def read(self, max_bytes: int) -> bytes | None:
+        return self._take(max_bytes) if self.is_readable() else None
+
+    def _take(self, max_bytes: int) -> bytes:
+        peer = self._peer
         if peer.is_closed or peer._is_reset:
             raise ReadError("the connection was closed here" if peer.is_closed else "the peer reset the connection")
         data = bytes(peer._unread[:max_bytes])
@@ -338,13 +345,21 @@ class _MemoryStream:
         return data
 
     async def send(self, data: bytes, deadline: float, until_heard: bool = False) -> bool:
-        peer = self._peer
         await self._backend.sleep(0)
+        is_heard = until_heard and self.is_readable()
+        self.write(data)
+        return not is_heard
+
+    def write(self, data: bytes) -> bool:
+        peer = self._peer
         if peer.is_closed or peer._is_reset:
             raise WriteError("the connection was closed here" if peer.is_closed else "the peer reset the connection")
-        is_heard = until_heard and self.is_readable()
         peer._hear(data)
-        return not is_heard
+        return True
+
+    async def drain(self, deadline: float, until_heard: bool) -> bool:
+        await self._backend.sleep(0)
+        return True
 
     def is_readable(self) -> bool:
         return bool(self._peer._unread) or self._peer._is_ended or self._peer.is_closed
@@ -488,6 +503,21 @@ class _FaultyStream:
         if self._breaks("send"):
             _raise_fault("send", Fault.ERROR)
         return await self._inner.send(data, deadline, until_heard)
+
+    def read(self, max_bytes: int) -> bytes | None:
+        if self._breaks("receive") and self._broken_by is Fault.END:
+            return b""
+        return self._inner.read(max_bytes)
+
+    def write(self, data: bytes) -> bool:
+        if self._breaks("send"):
+            _raise_fault("send", Fault.ERROR)
+        return self._inner.write(data)
+
+    async def drain(self, deadline: float, until_heard: bool) -> bool:
+        if self._breaks("send"):
+            _raise_fault("send", Fault.ERROR)
+        return await self._inner.drain(deadline, until_heard)
 
     def _breaks(self, name: str) -> bool:
         """Whether the peer has ended the stream. Other faults are raised, this time and from then on."""

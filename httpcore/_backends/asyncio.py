@@ -147,6 +147,16 @@ class AsyncioStream(asyncio.BufferedProtocol):
                 if self._error is not None:
                     raise ReadError(f"the connection broke: {self._error}") from self._error
                 return b""
+        return self._take(max_bytes)
+
+    def read(self, max_bytes: int) -> bytes | None:
+        if self._chunks:
+            return self._take(max_bytes)
+        if self._error is not None:
+            raise ReadError(f"the connection broke: {self._error}") from self._error
+        return b"" if self._is_ended else None
+
+    def _take(self, max_bytes: int) -> bytes:
         data = self._chunks.popleft()
         if len(data) > max_bytes:
             self._chunks.appendleft(data[max_bytes:])
@@ -162,12 +172,18 @@ class AsyncioStream(asyncio.BufferedProtocol):
             if self._transport is not None and data:
                 self._transport.write(data)
             return False
+        if self.write(data):
+            return True
+        return await self.drain(deadline, until_heard) and not (self._chunks or self._is_ended)
+
+    def write(self, data: bytes) -> bool:
         if self._transport is None:
             raise WriteError(f"the connection is closed: {self._error or 'the peer ended it'}") from self._error
         if data:
             self._transport.write(data)
-        if not self._is_write_paused:
-            return True
+        return not self._is_write_paused
+
+    async def drain(self, deadline: float, until_heard: bool) -> bool:
         while self._is_write_paused and self._transport is not None:
             if until_heard and (self._chunks or self._is_ended):
                 return False
@@ -176,7 +192,7 @@ class AsyncioStream(asyncio.BufferedProtocol):
             error = WriteError(f"the connection broke: {self._error or 'the peer ended it'}")
             error.request_sent = True
             raise error from self._error
-        return not (self._chunks or self._is_ended)
+        return True
 
     async def _wait_to_write(self, deadline: float) -> None:
         self._writer = writer = self._loop.create_future()

@@ -135,7 +135,7 @@ class SocketStream(ABC):
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._probe = readable_probe(sock)
-        self._unsent = b""
+        self._unsent = memoryview(b"")
         self._is_closing = False
         self._expects_wait = True
         self._read_bytes = _SMALL_READ
@@ -172,40 +172,63 @@ class SocketStream(ABC):
                 raise ReadTimeout("the peer sent nothing in time") from exc
             raise ReadError(f"the connection broke: {exc.strerror or exc}") from exc
 
+    def read(self, max_bytes: int) -> bytes | None:
+        try:
+            return self._socket.recv(min(max_bytes, _LARGE_READ))
+        except BlockingIOError:
+            return None
+        except OSError as exc:
+            raise ReadError(f"the connection broke: {exc.strerror or exc}") from exc
+
     async def send(self, data: bytes, deadline: float, until_heard: bool = False) -> bool:
         self._expects_wait = True
         self._read_bytes = _SMALL_READ
-        if self._unsent:
-            data, self._unsent = self._unsent + data, b""
-        if until_heard and data and self.is_readable():
-            self._unsent = data
+        if until_heard and (data or self._unsent) and self.is_readable():
+            self._queue(data)
             return False
-        sent = 0
+        if self.write(data):
+            return True
+        queued = len(data)
         try:
-            sent = self._send_some(data)
-            if sent == len(data):
-                return True
-            return await self._send_rest(memoryview(data)[sent:], deadline, until_heard)
+            if not await self.drain(deadline, until_heard):
+                return False
+        except (WriteError, WriteTimeout) as exc:
+            exc.request_sent = len(self._unsent) < queued
+            raise
+        return not self.is_readable()
+
+    def write(self, data: bytes) -> bool:
+        if self._unsent:
+            self._queue(data)
+            data = b""
+        try:
+            if data and (sent := self._send_some(data)) < len(data):
+                self._unsent = memoryview(data)[sent:]
+            elif self._unsent:
+                self._unsent = self._unsent[self._send_some(self._unsent) :]
+        except OSError as exc:
+            raise WriteError(f"the connection broke: {exc.strerror or exc}") from exc
+        return not self._unsent
+
+    async def drain(self, deadline: float, until_heard: bool) -> bool:
+        try:
+            while self._unsent:
+                await self._wait(until_heard, True, deadline)
+                if until_heard and self.is_readable():
+                    return False
+                self._unsent = self._unsent[self._send_some(self._unsent) :]
         except OSError as exc:
             if isinstance(exc, TimeoutError) and exc.errno is None:
-                error: WriteError | WriteTimeout = WriteTimeout("the peer took nothing in time")
-            else:
-                error = WriteError(f"the connection broke: {exc.strerror or exc}")
-            error.request_sent = sent > 0
-            raise error from exc
+                raise WriteTimeout("the peer took nothing in time") from exc
+            raise WriteError(f"the connection broke: {exc.strerror or exc}") from exc
+        return True
 
-    async def _send_rest(self, rest: memoryview, deadline: float, until_heard: bool) -> bool:
-        while rest:
-            await self._wait(until_heard, True, deadline)
-            if until_heard and self.is_readable():
-                self._unsent = bytes(rest)
-                return False
-            rest = rest[self._send_some(rest) :]
-        return not self.is_readable()
+    def _queue(self, data: bytes) -> None:
+        self._unsent = memoryview(bytes(self._unsent) + data) if self._unsent else memoryview(data)
 
     def _send_some(self, data: bytes | memoryview) -> int:
         try:
-            return self._socket.send(data) if data else 0
+            return self._socket.send(data)
         except BlockingIOError:
             return 0
 
