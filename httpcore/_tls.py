@@ -214,7 +214,8 @@ class TLSStream:
     def _answer(self) -> None:
         """Send what TLS itself has to say, about a key update for one, unless that would have to wait."""
         if not self._is_blocked:
-            self.write(b"")
+            with suppress(WriteError):  # the peer is gone; what it has said can still be read
+                self.write(b"")
         elif self._outgoing.pending > _MAX_ANSWERS:
             raise ReadError("the peer asks for answers in TLS without end, and takes none")
 

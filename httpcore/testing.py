@@ -322,7 +322,6 @@ class _MemoryStream:
             self._on_readable()
 
     async def receive(self, max_bytes: int, deadline: float) -> bytes:
-        peer = self._peer
         await self._backend.sleep(0)  # a step at which to be cancelled, as in any network
         while not self.is_readable():
             self._reader = self._backend.event()
