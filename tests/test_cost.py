@@ -43,6 +43,16 @@ async def cpu(measured: Callable[[], Awaitable[None]]) -> float:
     return time.process_time() - began
 
 
+async def assert_costs_no_more(few: Callable[[], Awaitable[None]], many: Callable[[], Awaitable[None]]) -> None:
+    """The best of each counts: a busy machine spoils some tries, and what costs too much does so in each of them."""
+    times: list[tuple[float, float]] = []
+    for _ in range(10):
+        times.append((await cpu(few), await cpu(many)))
+        if len(times) >= 2 and min(slow for _, slow in times) <= MOST * min(fast for fast, _ in times):
+            return
+    raise AssertionError(f"more than {MOST} times as much: {times}")
+
+
 async def calls(measured: Callable[[], Awaitable[None]]) -> int:
     """How often code of ours calls or is called; a loop over what the pool holds is seen by what it calls."""
     count = 0
@@ -81,8 +91,7 @@ async def test_p01_a_request_costs_the_same_among_1000_as_among_20(
     among_few, among_many = crowd(*few), crowd(*many)
     await among_few()
     await among_many()  # opens what there is to be opened
-    times = [(await cpu(among_few), await cpu(among_many)) for _ in range(3)]
-    assert min(slow for _, slow in times) <= MOST * min(fast for fast, _ in times), times
+    await assert_costs_no_more(among_few, among_many)
     assert await calls(among_many) <= MOST * await calls(among_few)
     assert len(network.peers) == few[1] + many[1]
 
@@ -100,8 +109,7 @@ async def test_p01_a_request_costs_the_same_beside_1000_idle_connections_as_besi
         for number in range(500):
             await http.request("GET", f"http://{number % 20}.example.org/")
 
-    times = [(await cpu(lambda: ask(few)), await cpu(lambda: ask(many))) for _ in range(3)]
-    assert min(slow for _, slow in times) <= MOST * min(fast for fast, _ in times), times
+    await assert_costs_no_more(lambda: ask(few), lambda: ask(many))
     assert await calls(lambda: ask(many)) <= MOST * await calls(lambda: ask(few))
 
 

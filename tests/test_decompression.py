@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import subprocess
 import sys
 import time
@@ -506,26 +507,27 @@ async def test_i_bomb_close_closing_does_not_decode_what_nobody_wants(world: Wor
         response = await http.request("GET", peer.url, stream=True)
         assert await anext(response.stream()) == bytes(64 * 1024)
         await response.aclose()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 10
         assert http.stats().active == 0
 
 
 async def test_i_bomb_slow_members_of_nothing_cost_no_more_than_their_bytes(world: World) -> None:
-    def seconds(began: float) -> float:
-        return time.perf_counter() - began
-
-    times: list[float] = []
+    few, many = (answering(gzip.compress(b"") * count, b"gzip") for count in (5_000, 50_000))
     http = world.pool()
-    for count in (5_000, 50_000):
-        with answering(gzip.compress(b"") * count, b"gzip") as peer:
-            best = 1e9
-            for _ in range(2):
-                began = time.perf_counter()
-                assert (await http.request("GET", peer.url)).body == b""
-                best = min(best, seconds(began))
-        times.append(best)
-    # Ten times as many: linear is a factor of 10, quadratic one of 100.
-    assert times[1] < 40 * times[0]
+
+    async def seconds(peer: ScriptedPeer) -> float:
+        began = time.thread_time()  # of the thread that decodes; the peer's is another
+        assert (await http.request("GET", peer.url)).body == b""
+        return time.thread_time() - began
+
+    best_few, best_many = math.inf, math.inf
+    with few as peer_of_few, many as peer_of_many:
+        # Ten times as many: linear is a factor of 10, quadratic one of 100. A busy machine spoils a try or two.
+        for _ in range(5):
+            best_few, best_many = min(best_few, await seconds(peer_of_few)), min(best_many, await seconds(peer_of_many))
+            if best_many < 40 * best_few:
+                break
+    assert best_many < 40 * best_few
 
 
 async def test_i_bomb_window_a_giant_window_is_refused(world: World) -> None:

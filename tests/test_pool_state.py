@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
@@ -17,6 +16,7 @@ from httpcore._config import Limits
 from httpcore._errors import ConnectError, ConnectTimeout, PoolClosed
 from httpcore._pool_state import CloseReason, Entry, Life, PoolState
 from httpcore._stats import describe_connections, describe_origins
+from tests.support.cost import assert_cheaper, cpu_seconds
 from tests.support.pool_driver import Connection, Driver, Request, route
 
 A, B, C = route("a"), route("b"), route("c")
@@ -1157,12 +1157,9 @@ def test_taking_all_of_many_idle_connections_is_not_quadratic() -> None:
     # times as long as of 1,000 while they are removed one after another. The ordered one takes twice as long.
     def seconds(count: int) -> float:
         pool = filled(idle=count)
-        began = time.perf_counter()
-        for _ in range(count):
-            pool.state.acquire(A, 0.0)
-        return (time.perf_counter() - began) / count
+        return cpu_seconds(lambda: [pool.state.acquire(A, 0.0) for _ in range(count)]) / count
 
-    assert min(seconds(50_000) for _ in range(2)) < 6 * min(seconds(1_000) for _ in range(5))
+    assert_cheaper(lambda: seconds(50_000), 6, lambda: seconds(1_000))
 
 
 # A second opinion

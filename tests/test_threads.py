@@ -162,20 +162,25 @@ def ctrl_c(when: Callable[[], object]) -> Iterator[None]:
     is_sent_at: list[float] = []
 
     def send() -> None:
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 15
         while not when() and time.monotonic() < deadline:
             time.sleep(0.002)
         time.sleep(0.02)  # from where it is seen to where it waits
         is_sent_at.append(time.monotonic())
         os.kill(os.getpid(), signal.SIGINT)
 
+    # Whoever runs the tests in the background has it ignored.
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     thread = threading.Thread(target=send, daemon=True)
     thread.start()
-    with pytest.raises(KeyboardInterrupt):
-        yield
-    elapsed = time.monotonic() - is_sent_at[0]
-    thread.join()
-    assert elapsed < 1
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            yield
+    finally:
+        ended_at = time.monotonic()
+        thread.join()
+        signal.signal(signal.SIGINT, previous)
+    assert ended_at - is_sent_at[0] < 2
 
 
 def slow(conn: Conn) -> None:
@@ -219,7 +224,7 @@ def test_p20_ctrl_c_ends_a_request_in_every_phase(phase: str, ca: CertificateAut
         another_black_hole() as hole,
         httpcore.SyncConnectionPool(
             ca.client_context(),
-            timeout=10,
+            timeout=30,
             limits=httpcore.Limits(max_connections=1),
             network=httpcore.Network(resolver=resolve),
             retries=5,

@@ -19,8 +19,9 @@ from tests.support.peer import Conn, ScriptedPeer
 from tests.support.tls import CertificateAuthority
 from tests.support.worlds import World, can_cancel_worlds, only_worlds
 
-# How late a timeout may come. The promise is 50 ms; the rest is for a machine that has other things to do.
-SLACK = 0.3
+# How late a timeout may come. Most of it is for a machine that has other things to do, and all of it is far from
+# whatever else would end the wait; the promise, 50 ms, has a test of its own.
+SLACK = 2.0
 # More than is read at once, so that a response with it holds its connection until it is read or closed.
 LARGE = b"x" * 1_000_000
 
@@ -201,6 +202,19 @@ PHASES = [
 ]
 
 
+async def test_p06_the_total_deadline_comes_at_most_50_ms_late(world: World) -> None:
+    with ScriptedPeer(hang, expect_disconnect=True) as peer:
+        http = world.pool()
+        lateness = [math.inf]
+        # A busy machine wakes nobody in time now and then, but not each time.
+        while min(lateness) >= 0.05 and len(lateness) < 20:
+            began = time.monotonic()
+            with pytest.raises(httpcore.TotalTimeout):
+                await http.request("GET", peer.url, timeout=httpcore.Timeout(30, total=0.1))
+            lateness.append(time.monotonic() - began - 0.1)
+        assert min(lateness) < 0.05, lateness
+
+
 async def check_total(world: World, ca: CertificateAuthority, phase: Any) -> None:
     async with phase(world, ca) as held_up:
         with took(0.2), pytest.raises(httpcore.TotalTimeout) as caught:
@@ -236,8 +250,8 @@ async def test_p06_the_total_deadline_runs_on_while_the_caller_reads_a_stream(wo
 
     with ScriptedPeer(script) as peer:
         http = world.pool()
-        with took(0.2):
-            response = await http.request("GET", peer.url, stream=True, timeout=httpcore.Timeout(30, total=0.2))
+        with took(0.5):
+            response = await http.request("GET", peer.url, stream=True, timeout=httpcore.Timeout(30, total=0.5))
             parts = response.stream()
             assert len(await anext(parts)) == 50
             with pytest.raises(httpcore.TotalTimeout, match="reading the body"):
@@ -249,9 +263,9 @@ async def test_p06_the_total_deadline_runs_on_while_the_caller_reads_a_stream(wo
 async def test_p06_what_was_received_in_time_can_be_read_after_the_deadline(world: World) -> None:
     with ScriptedPeer(serve) as peer:
         http = world.pool()
-        response = await http.request("GET", peer.url, stream=True, timeout=httpcore.Timeout(total=0.2))
+        response = await http.request("GET", peer.url, stream=True, timeout=httpcore.Timeout(total=0.6))
         await world.until(lambda: response.is_closed or http.stats().active)
-        await world.sleep(0.3)
+        await world.sleep(0.7)
         if response.is_closed:  # all of it came with the head
             assert await response.read() == b"served"
         await response.aclose()
@@ -278,7 +292,7 @@ async def test_p06_a_dial_that_somebody_else_began_does_not_bring_their_deadline
         return ["127.0.0.1"]
 
     resolved: list[str] = []
-    impatient = httpcore.Timeout(30, total=0.2) if how == "total" else httpcore.Timeout(30, connect=0.2)
+    impatient = httpcore.Timeout(30, total=0.5) if how == "total" else httpcore.Timeout(30, connect=0.5)
     with ScriptedPeer(serve) as peer:
         http = world.pool(limits=httpcore.Limits(max_connections=1), network=httpcore.Network(resolver=resolve))
         url = peer.url.replace("127.0.0.1", "localhost")
@@ -339,9 +353,10 @@ async def test_e_connect_many_four_addresses_are_black_holes_and_the_fifth_answe
         network = httpcore.Network(resolver=lambda host, port: [*addresses, "127.0.0.1"])
         http = world.pool(network=network)
         began = time.monotonic()
-        response = await http.request("GET", f"http://many.example:{peer.port}/", timeout=httpcore.Timeout(connect=1.2))
+        response = await http.request("GET", f"http://many.example:{peer.port}/", timeout=httpcore.Timeout(connect=2))
         assert response.body == b"served"
-        assert time.monotonic() - began <= 1.2
+        # With a timeout for each address it would take four times 2 s.
+        assert time.monotonic() - began < 2 + SLACK
 
 
 @one_of_each
@@ -411,12 +426,12 @@ async def test_e_drip_body_without_a_total_is_received_byte_by_byte(world: World
         conn.send(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n")
         for _ in range(10):
             conn.send(b"x")
-            time.sleep(0.05)
+            time.sleep(0.12)
         conn.wait_closed()
 
     with ScriptedPeer(script) as peer:
         http = world.pool()
-        assert (await http.request("GET", peer.url, timeout=httpcore.Timeout(read=0.3))).body == b"x" * 10
+        assert (await http.request("GET", peer.url, timeout=httpcore.Timeout(30, read=1))).body == b"x" * 10
 
 
 @one_of_each
@@ -456,7 +471,7 @@ async def test_e_closing_a_response_that_drips_takes_no_time(world: World) -> No
 async def test_e_zero_connect(world: World, black_hole: tuple[str, int]) -> None:
     http = world.pool()
     with took(0), pytest.raises(httpcore.ConnectTimeout):
-        await http.request("GET", "http://{}:{}/".format(*black_hole), timeout=httpcore.Timeout(5, connect=0))
+        await http.request("GET", "http://{}:{}/".format(*black_hole), timeout=httpcore.Timeout(30, connect=0))
 
 
 @one_of_each
@@ -464,7 +479,7 @@ async def test_e_zero_read(world: World) -> None:
     with ScriptedPeer(hang, expect_disconnect=True) as peer:
         http = world.pool()
         with took(0), pytest.raises(httpcore.ReadTimeout):
-            await http.request("GET", peer.url, timeout=httpcore.Timeout(5, read=0))
+            await http.request("GET", peer.url, timeout=httpcore.Timeout(30, read=0))
         assert http.connections == []
 
 
@@ -472,17 +487,17 @@ async def test_e_zero_write(world: World) -> None:
     """What the system takes at once was written in time."""
     with ScriptedPeer(serve, expect_disconnect=True) as peer, ScriptedPeer(hang, expect_disconnect=True) as hung:
         http = world.pool()
-        assert (await http.request("GET", peer.url, timeout=httpcore.Timeout(5, write=0))).body == b"served"
+        assert (await http.request("GET", peer.url, timeout=httpcore.Timeout(30, write=0))).body == b"served"
         body = b"x" * 50_000_000
         with took(0), pytest.raises(httpcore.WriteTimeout):
-            await http.request("POST", hung.url, body=body, timeout=httpcore.Timeout(5, write=0))
+            await http.request("POST", hung.url, body=body, timeout=httpcore.Timeout(30, write=0))
 
 
 async def test_e_zero_pool(world: World) -> None:
     """A slot that is free is taken, one that is not is not waited for."""
     with ScriptedPeer(serve, expect_disconnect=True) as peer:
         http = world.pool(limits=httpcore.Limits(max_connections=1))
-        no_wait = httpcore.Timeout(5, pool=0)
+        no_wait = httpcore.Timeout(30, pool=0)
         held = await http.request("GET", peer.origin + "/large", stream=True, timeout=no_wait)
         with took(0), pytest.raises(httpcore.PoolTimeout):
             await http.request("GET", peer.url, timeout=no_wait)
@@ -580,14 +595,13 @@ async def test_e_idle_timer_the_timeout_of_one_request_does_not_reach_the_next(w
         conn.read_request()
         conn.respond(body=b"quick")
         conn.read_request()
-        time.sleep(0.3)
+        time.sleep(0.6)
         conn.respond(body=b"slow")
         conn.wait_closed()
 
     with ScriptedPeer(script) as peer:
         http = world.pool()
-        assert (await http.request("GET", peer.url, timeout=httpcore.Timeout(5, read=0.2))).body == b"quick"
-        await world.sleep(0.1)
+        assert (await http.request("GET", peer.url, timeout=httpcore.Timeout(30, read=0.5))).body == b"quick"
         # The deadline of the first passes in the middle of the second.
         assert (await http.request("GET", peer.url)).body == b"slow"
         assert peer.accepted == 1
