@@ -41,6 +41,7 @@ from __future__ import annotations
 import gc
 import importlib.util
 import inspect
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,6 +66,8 @@ if TYPE_CHECKING:
     from _pytest.fixtures import SubRequest
 
 ENGINES = ["h11", "httptools"]
+
+_tests = itertools.count(1)
 
 hypothesis.settings.register_profile(
     "tests",
@@ -133,6 +136,9 @@ def nothing_is_left() -> Iterator[None]:
     yield
     if leaks := before.leaks():
         pytest.fail("left behind by the test: " + "; ".join(leaks))
+    if next(_tests) % 50 == 0:
+        # pytest keeps a report of each test, which by the end would be most of what a collection looks at.
+        gc.freeze()
 
 
 @pytest.fixture
