@@ -239,7 +239,7 @@ def options_of(response: httpcore.Response, *options: tuple[int, int]) -> list[i
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):
             # Looked at before it is copied: a copy of what is no socket would be ours to close.
-            if not stat.S_ISSOCK(os.stat(int(name)).st_mode):
+            if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
                 continue
             with socket.socket(fileno=os.dup(int(name))) as copy:
                 if copy.getsockname() == info.local_address and copy.getpeername() == info.remote_address:

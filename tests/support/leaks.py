@@ -15,9 +15,8 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-_FD_DIRECTORY = Path("/proc/self/fd")
+_FD_DIRECTORY = "/proc/self/fd"
 
 # Threads that were told to end, and sockets that another thread closes, take a moment.
 _SETTLING_TIME = 2.0
@@ -78,11 +77,11 @@ def _open_descriptors() -> dict[int, str]:
     the kind, which is why they are counted.
     """
     descriptors: dict[int, str] = {}
-    if not _FD_DIRECTORY.is_dir():
+    if not os.path.isdir(_FD_DIRECTORY):
         return descriptors
     for name in os.listdir(_FD_DIRECTORY):
         try:
-            descriptors[int(name)] = os.readlink(_FD_DIRECTORY / name)
+            descriptors[int(name)] = os.readlink(f"{_FD_DIRECTORY}/{name}")
         except OSError:
             continue  # the descriptor of the listing itself
     return descriptors
