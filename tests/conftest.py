@@ -33,7 +33,7 @@ A test is an async function with the argument `world`. It runs four times: on as
   which is right only where that is the point: to let the peer do something unseen.
 
 After each test nothing may be left: no task, timer, async generator, thread, socket or other descriptor, and no
-ResourceWarning. A test has 30 seconds (`@pytest.mark.time_limit(60)` for one that needs more).
+ResourceWarning. A test has 60 seconds (`@pytest.mark.time_limit(120)` for one that needs more).
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ hypothesis.settings.load_profile("tests")
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "only_worlds(*names): the worlds in which the test runs; all if not given")
-    config.addinivalue_line("markers", "time_limit(seconds): for a test that needs more than 30 seconds")
+    config.addinivalue_line("markers", "time_limit(seconds): for a test that needs more than 60 seconds")
 
 
 def pytest_collection_finish() -> None:

@@ -61,7 +61,7 @@ def run(folder: Path, *command: str | Path) -> str:
     """What a program prints. It trusts the throw-away CA because the environment says so, as a user's would."""
     environment = {**os.environ, "SSL_CERT_FILE": str(folder / "ca.pem"), "PYTHONPATH": str(_ROOT)}
     arguments = [sys.executable, "-W", "error", *map(str, command)]
-    done = subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=25)
+    done = subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=50)
     assert (done.returncode, done.stderr) == (0, ""), f"{done.stdout}\n{done.stderr}"
     return done.stdout
 

@@ -219,7 +219,7 @@ async def bad_certificate(place: Place) -> Wrong:
 
 async def silent_in_tls(place: Place) -> Wrong:
     peer = place.peer(silent)
-    http = place.world.pool(timeout=Timeout(5, connect=0.05))
+    http = place.world.pool(ssl=place.ca.client_context(), timeout=Timeout(30, connect=0.3))
     return await caught(peer.authority, lambda: http.request("GET", f"https://{peer.authority}/"))
 
 
@@ -311,40 +311,40 @@ TABLE: dict[str, tuple[Happening, type[HTTPCoreError] | tuple[type[HTTPCoreError
         False,
     ),
     "the total passes in the head": (
-        requesting(silent, timeout=Timeout(5, total=0.05)),
+        requesting(silent, timeout=Timeout(30, total=0.3)),
         TotalTimeout,
         "waiting for the response",
         True,
     ),
     "the total passes in the body": (
-        requesting(stalling_in_the_body, timeout=Timeout(5, total=0.1)),
+        requesting(stalling_in_the_body, timeout=Timeout(30, total=0.3)),
         TotalTimeout,
         "reading the body",
         True,
     ),
     "the total passes in the upload": (
-        requesting(deaf, method="POST", body=MUCH, timeout=Timeout(5, total=0.2)),
+        requesting(deaf, method="POST", body=MUCH, timeout=Timeout(30, total=0.3)),
         TotalTimeout,
         "sending the body",
         True,
     ),
     "the total passes before 100 Continue": (
         requesting(
-            silent, method="POST", body=b"x", headers={"expect": "100-continue"}, timeout=Timeout(5, total=0.05)
+            silent, method="POST", body=b"x", headers={"expect": "100-continue"}, timeout=Timeout(30, total=0.3)
         ),
         TotalTimeout,
         "waiting for 100 Continue",
         True,
     ),
-    "no head comes": (requesting(silent, timeout=Timeout(5, read=0.05)), ReadTimeout, "waiting for the response", True),
+    "no head comes": (requesting(silent, timeout=Timeout(30, read=0.1)), ReadTimeout, "waiting for the response", True),
     "the body stalls": (
-        requesting(stalling_in_the_body, timeout=Timeout(5, read=0.05)),
+        requesting(stalling_in_the_body, timeout=Timeout(30, read=0.3)),
         ReadTimeout,
         "reading the body",
         True,
     ),
     "the upload stalls": (
-        requesting(deaf, method="POST", body=MUCH, timeout=Timeout(5, write=0.1)),
+        requesting(deaf, method="POST", body=MUCH, timeout=Timeout(30, write=0.1)),
         WriteTimeout,
         "sending the body",
         True,

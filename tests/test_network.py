@@ -17,6 +17,7 @@ import pytest
 
 import httpcore
 from httpcore import ConnectError, ConnectTimeout, Limits, Network, Timeout
+from tests.support.black_hole import black_hole as another_black_hole
 from tests.support.peer import Conn, ScriptedPeer
 from tests.support.tls import CertificateAuthority
 from tests.support.worlds import World, can_cancel_worlds, only_worlds
@@ -41,28 +42,21 @@ def to(*ips: str) -> Network:
 
 @contextlib.contextmanager
 def black_holes(port: int, *hosts: str) -> Iterator[None]:
-    """Listeners with a full backlog, at which a SYN is dropped. At a given port, unlike the fixture `black_hole`."""
+    """Some of them, at a given port, unlike the fixture `black_hole`."""
     with contextlib.ExitStack() as stack:
         for host in hosts:
-            listener = stack.enter_context(socket.socket())
-            listener.bind((host, port))
-            listener.listen(0)
-            with contextlib.suppress(TimeoutError):
-                while True:
-                    filler = stack.enter_context(socket.socket())
-                    filler.settimeout(0.1)
-                    filler.connect((host, port))
+            stack.enter_context(another_black_hole(host, port))
         yield
 
 
 async def test_p47_e_connect_many_the_last_address_is_reached_within_the_connect_timeout(world: World) -> None:
     holes = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
     with ScriptedPeer(hello) as peer, black_holes(peer.port, *holes):
-        http = world.pool(network=to(*holes, "127.0.0.1"), timeout=Timeout(5, connect=0.8))
+        http = world.pool(network=to(*holes, "127.0.0.1"), timeout=Timeout(30, connect=1.2))
         began = time.monotonic()
         assert (await http.request("GET", f"http://name.test:{peer.port}/")).body == b"hello"
-        # With a timeout for each address it would take three times 0.8 s.
-        assert time.monotonic() - began < 2
+        # With a timeout for each address it would take three times 1.2 s.
+        assert time.monotonic() - began < 3.5
 
 
 async def test_p47_addresses_that_refuse_cost_no_time(world: World) -> None:
@@ -87,13 +81,14 @@ async def test_p47_one_error_tells_of_every_address(world: World) -> None:
 
 
 async def test_p47_e_connect_drop_all_of_them_silent_is_a_connect_timeout_of_one_timeout(world: World) -> None:
-    holes = ("127.0.0.2", "127.0.0.3")
+    holes = [f"127.0.0.{last}" for last in range(2, 9)]
     with ScriptedPeer(hello) as peer, black_holes(peer.port, *holes):
-        http = world.pool(network=to(*holes), timeout=Timeout(5, connect=0.4))
+        http = world.pool(network=to(*holes), timeout=Timeout(30, connect=0.4))
         began = time.monotonic()
-        with pytest.raises(ConnectTimeout, match="none of 2 addresses answered in time"):
+        with pytest.raises(ConnectTimeout, match="none of 7 addresses answered in time"):
             await http.request("GET", f"http://name.test:{peer.port}/")
-        assert 0.39 < time.monotonic() - began < 0.75
+        # With a timeout for each address it would take 2.8 s.
+        assert 0.39 < time.monotonic() - began < 2.4
         assert http.connections == []
 
 
@@ -449,7 +444,7 @@ async def test_l_refused_retry_a_connection_attempt_is_made_again_after_a_pause(
         assert (await http.request("POST", f"http://name.test:{peer.port}/", body=iter([b"once"]))).body == b"hello"
         assert peer.requests[0].body == b"once"
     first, second = attempts.times
-    assert 0.49 <= second - first < 2
+    assert 0.49 <= second - first < 5
 
 
 @only_worlds("asyncio")
@@ -474,7 +469,7 @@ async def test_retries_are_as_many_as_were_asked_for(world: World, retries: int)
 
 
 async def test_the_total_timeout_bounds_the_pauses_too(world: World) -> None:
-    http = world.pool(network=Network(resolver=Attempts(refused=100)), retries=100, timeout=Timeout(5, total=0.1))
+    http = world.pool(network=Network(resolver=Attempts(refused=100)), retries=100, timeout=Timeout(30, total=0.3))
     began = time.monotonic()
     with pytest.raises(httpcore.TotalTimeout, match=r"waiting to connect again, name\.test:9"):
         await http.request("GET", "http://name.test:9/")

@@ -142,7 +142,7 @@ async def test_p05_waiters_are_served_in_their_order_and_no_newcomer_passes_them
         assert peer.accepted == 1
 
 
-@pytest.mark.time_limit(60)
+@pytest.mark.time_limit(180)
 async def test_p05_500_workers_on_100_connections_wait_equally_long(world: World, uvicorn_server: Server) -> None:
     """A 50 ms server: p99 at most 1.5 times p50. Threads are too heavy for that many, so there are fewer of them."""
     workers, connections = (500, 100) if world.can_cancel else (100, 20)
@@ -373,7 +373,7 @@ async def test_p15_aclose_ends_whatever_waits_dials_or_runs(world: World, black_
             closed_at = time.monotonic()
             await http.aclose()
             errors = [(await task.finished()).error for task in started]
-            assert time.monotonic() - closed_at < 2.5
+            assert time.monotonic() - closed_at < 5
         head, body, dial, waiting = errors
         assert isinstance(head, httpcore.ReadError)
         assert isinstance(body, httpcore.ReadError)
@@ -476,7 +476,7 @@ async def test_e_close_hang_closing_does_not_wait_for_the_peer(world: World, ca:
         began = time.monotonic()
         await response.aclose()
         await http.aclose()
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < 2
         gate.open()
 
 

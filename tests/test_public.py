@@ -45,7 +45,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 def test_star_import_brings_exactly_the_public_names() -> None:
     code = "from httpcore import *; print(*sorted(name for name in dir() if not name.startswith('__')))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=25)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=50)
     assert done.stdout.split() == sorted(httpcore.__all__)
 
 

@@ -405,7 +405,7 @@ async def test_a_keepalive_hdr_says_how_long_a_connection_is_kept(world: World) 
         conn.respond(headers=[(b"keep-alive", b"timeout=1, max=100")])
         begun = time.monotonic()
         assert conn.wait_closed()
-        assert time.monotonic() - begun < 1.8
+        assert time.monotonic() - begun < 5  # without the hint it would be 15 s
 
     with Peers(script) as peers:
         http = one_slot(world)
@@ -541,7 +541,7 @@ async def test_p19_a_rest_that_does_not_come_is_not_waited_for(world: World, eng
         response = await http.request("GET", peers.url, stream=True)
         begun = time.monotonic()
         await response.aclose()
-        assert time.monotonic() - begun < 1
+        assert time.monotonic() - begun < 2
         await assert_holds(world, http, peers, idle=0)
         await assert_still_works(world, http, peers)
 

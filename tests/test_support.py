@@ -329,7 +329,7 @@ def test_bad_tests_fail(tmp_path: Path) -> None:
     root = Path(__file__).parent.parent
     options = ["-p", "tests.conftest", "-c", f"{root}/pyproject.toml", "-p", "no:cacheprovider", "--tb=no", "-q", "-rA"]
     command = [sys.executable, "-m", "pytest", *options, str(tmp_path)]
-    output = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, text=True, timeout=25, check=False).stdout
+    output = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, text=True, timeout=50, check=False).stdout
     outcomes: dict[str, set[str]] = {}
     for outcome, test in re.findall(r"^(PASSED|FAILED|ERROR) \S*?::(\w+)", output, re.MULTILINE):
         outcomes.setdefault(test, set()).add(outcome)

@@ -357,7 +357,7 @@ def in_a_process_of_its_own(code: str, **environment: str) -> str:
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=25,
+        timeout=50,
     )
     assert result.returncode == 0, result.stderr
     return result.stdout.strip()

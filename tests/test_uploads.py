@@ -440,7 +440,7 @@ async def test_p21_full_duplex_an_early_413_is_returned_while_50_mb_go_up(
             http = one_slot(world, http1_engine=engine)
             begun = time.monotonic()
             response = await http.request("POST", peers.url, body=body)
-            assert time.monotonic() - begun < 0.3
+            assert time.monotonic() - begun < 2  # to wait for the peer would take a write timeout, 5 s
             assert (response.status_code, response.body) == (413, b"too large")
             await assert_holds(world, http, peers, idle=0)
             await assert_still_works(world, http, peers)
@@ -453,7 +453,7 @@ async def test_p21_full_duplex_over_tls(world: World, ca: CertificateAuthority) 
         http = one_slot(world, ssl=ca.client_context())
         begun = time.monotonic()
         response = await http.request("POST", peers.url, body=content)
-        assert time.monotonic() - begun < 0.5
+        assert time.monotonic() - begun < 2
         assert (response.status_code, response.body) == (413, b"too large")
         await assert_holds(world, http, peers, idle=0)
         await assert_still_works(world, http, peers)
@@ -721,7 +721,7 @@ async def test_p22_expect_100_continue_d_expect_none_holds_the_body_for_a_second
         begun = time.monotonic()
         response = await http.request("PUT", peers.url, headers=EXPECT, body=b"hello")
         assert response.status_code == 200
-        assert 0.9 < time.monotonic() - begun < 3
+        assert 0.9 < time.monotonic() - begun < 4
         assert peers.faulty.requests[0].body == b"hello"
         await assert_holds(world, http, peers, idle=1)
 

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 _FD_DIRECTORY = "/proc/self/fd"
 
 # Threads that were told to end, and sockets that another thread closes, take a moment.
-_SETTLING_TIME = 2.0
+_SETTLING_TIME = 10.0
 
 
 def open_what_stays() -> None:

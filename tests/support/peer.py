@@ -12,7 +12,7 @@ A script is a plain blocking function of one connection; it runs in a thread of 
 
 An exception in a script fails the test when the `with` block ends. Leaving a connection where a client may, between
 requests, is no exception; a client that breaks off elsewhere is one, unless `expect_disconnect=True` says that it will.
-Nothing waits for ever: each read and write of a script has ten seconds, each gate and `wait_for` its timeout.
+Nothing waits for ever: each read and write of a script has twenty seconds, each gate and `wait_for` its timeout.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .wire import ByteLayer, Disconnected, Req, RequestReader, SocketLayer, TLSL
 __all__ = ["Conn", "Disconnected", "Gate", "Req", "ScriptedPeer"]
 
 # A third of a test's time limit, so that it is the script that says what it waited for.
-_SCRIPT_TIMEOUT = 10.0
+_SCRIPT_TIMEOUT = 20.0
 
 HeaderPairs = Iterable[tuple[bytes, bytes]]
 Script = Callable[["Conn"], None]
@@ -314,7 +314,7 @@ class ScriptedPeer:
         self._gates.append(gate)
         return gate
 
-    def wait_for(self, condition: Callable[[], object], timeout: float = 5.0) -> None:
+    def wait_for(self, condition: Callable[[], object], timeout: float = 15.0) -> None:
         """Block until a condition holds. It holds up the event loop: in a test body use `await world.until`."""
         deadline = time.monotonic() + timeout
         with self._changed:
@@ -350,7 +350,7 @@ class ScriptedPeer:
             conn._cut_off()
         for gate in self._gates:
             gate.open()
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 15
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         self._errors += [TimeoutError(f"{t.name} does not end") for t in self._threads if t.is_alive()]

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Job = Callable[[], Awaitable[T]]
 
-DEFAULT_TIME_LIMIT = 30.0
+DEFAULT_TIME_LIMIT = 60.0
 """Seconds for one test body. Far above what any needs, so that a slow machine does not fail them."""
 
 # How long what a body left behind may take to end by itself: closing handshakes, aclose() of dropped generators.
-_SETTLING_TIME = 2.0
+_SETTLING_TIME = 10.0
 
 
 class Hung(Exception):
@@ -191,9 +191,9 @@ class World(abc.ABC):
     async def cancel_after(self, seconds: float, job: Job[object]) -> bool:
         """Run a callable and cancel it after so many seconds; whether it was still running. Its errors are raised."""
         begun = time.monotonic()
-        return await self.cancel_when(lambda: time.monotonic() - begun >= seconds, job, seconds + 5)
+        return await self.cancel_when(lambda: time.monotonic() - begun >= seconds, job, seconds + 15)
 
-    async def cancel_when(self, condition: Callable[[], bool], job: Job[object], timeout: float = 5.0) -> bool:
+    async def cancel_when(self, condition: Callable[[], bool], job: Job[object], timeout: float = 15.0) -> bool:
         """Run a callable and cancel it once the condition holds; whether it was cancelled. Its errors are raised."""
         async with self.tasks() as tasks:
             task = tasks.start(job)
@@ -201,7 +201,7 @@ class World(abc.ABC):
             task.cancel()
         return task.is_cancelled
 
-    async def until(self, condition: Callable[[], object], timeout: float = 5.0, what: str = "the condition") -> None:
+    async def until(self, condition: Callable[[], object], timeout: float = 15.0, what: str = "the condition") -> None:
         """Wait until a condition holds, without holding up this world (unlike `peer.wait_for`)."""
         deadline = time.monotonic() + timeout
         while not condition():
