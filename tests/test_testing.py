@@ -133,7 +133,7 @@ async def test_a_request_in_memory_can_be_cancelled(world: World) -> None:
     heard: list[object] = []  # before that the connection would be as good as new, and kept
     network = MemoryNetwork(script)
     http = world.pool(backend=network.backend)
-    assert await world.cancel_when(lambda: heard, lambda: http.request("GET", "http://example.org/"))
+    assert await world.cancel_when(lambda: bool(heard), lambda: http.request("GET", "http://example.org/"))
     assert network.open_peers == []
     assert http.connections == []
 
