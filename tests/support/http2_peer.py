@@ -165,10 +165,16 @@ class HTTP2Conn:
 
     def read_body(self, head: HTTP2Req) -> HTTP2Req:
         """The same request with its body, once it has ended."""
+        request = self.read_body_or_reset(head)
+        assert request is not None, f"the client has reset stream {head.stream_id}"
+        return request
+
+    def read_body_or_reset(self, head: HTTP2Req) -> HTTP2Req | None:
+        """None where the client resets the stream instead of ending it."""
         incoming = self._streams[head.stream_id]
         while not incoming.is_ended:
             if incoming.reset is not None:
-                raise AssertionError(f"the client reset stream {head.stream_id} with {Code(incoming.reset)!r}")
+                return None
             self._read_frame()
         if incoming in self._new_requests:
             self._new_requests.remove(incoming)
@@ -213,6 +219,13 @@ class HTTP2Conn:
     def recv_rst(self, stream_id: int | None = None) -> Code:
         return Code(self.recv_until(RstStreamFrame, stream_id).error_code)
 
+    def recv_refusal(self, stream_id: int) -> Code:
+        """The code of whichever comes first, RST_STREAM on a stream or GOAWAY."""
+        while True:
+            frame = self.recv_frame()
+            if isinstance(frame, GoAwayFrame) or (isinstance(frame, RstStreamFrame) and frame.stream_id == stream_id):
+                return Code(frame.error_code)
+
     def roundtrip(self) -> None:
         """Return once the client has seen all that was sent so far, as its answer to a PING shows."""
         mark = b"mark%04d" % len(self.frames)
@@ -220,8 +233,12 @@ class HTTP2Conn:
         while self.recv_until(PingFrame, acks=True).opaque_data != mark:
             pass
 
+    def body_so_far(self, stream_id: int) -> bytes:
+        """What came of the body of a stream."""
+        return b"".join(self._streams[stream_id].body)
+
     def received(self, stream_id: int) -> int:
-        """How many bytes of body came on a stream so far."""
+        """How many bytes of it."""
         return sum(map(len, self._streams[stream_id].body))
 
     def wait_closed(self) -> bool:
@@ -283,9 +300,7 @@ class HTTP2Conn:
         view = memoryview(data)
         limit = self.settings_of_client.get(Setting.MAX_FRAME_SIZE, 16_384)
         while True:
-            while view and min(self.window, self._stream_window(stream_id)) <= 0 and not self.is_reset(stream_id):
-                self._read_frame()
-            if self.is_reset(stream_id):
+            if not self.wait_for_window(stream_id, 1 if view else 0):
                 return
             size = min(len(view), limit, max(0, self.window), max(0, self._stream_window(stream_id)))
             part, view = bytes(view[:size]), view[size:]
@@ -293,6 +308,16 @@ class HTTP2Conn:
             self.send_frame(DataFrame(stream_id, part, flags=["END_STREAM"] * is_last))
             if not view:
                 return
+
+    def wait_for_window(self, stream_id: int, size: int) -> bool:
+        """Read until the client takes so much DATA on a stream; False where it resets it instead."""
+        while min(self.window, self._stream_window(stream_id)) < size and not self.is_reset(stream_id):
+            self._read_frame()
+        return not self.is_reset(stream_id)
+
+    def fill_window(self, stream_id: int) -> None:
+        """As much DATA on a stream as the client takes without opening its windows again."""
+        self.send_data(stream_id, bytes(min(self.window, self._stream_window(stream_id))))
 
     def respond(
         self,
@@ -564,9 +589,11 @@ class HTTP2Peers(Peers):
 
 
 def serve(conn: HTTP2Conn) -> None:
-    """A script that answers every request with its target."""
+    """A script that answers every request with its target, but for those that the client has reset by then."""
     while True:
         request = conn.read_request()
+        if conn.is_reset(request.stream_id):
+            continue
         conn.respond(request.stream_id, body=b"" if request.method == b"HEAD" else request.target)
 
 

@@ -10,7 +10,7 @@
 | `/slowly/...` | the same files, at 256 kB/s |
 | `/app/...` | the application of `app.py` in uvicorn, through nginx as a reverse proxy that does not buffer |
 
-All of it in HTTP/1.1, and at `http2` and `http2_clear` in HTTP/2, where a "connection" is ended by GOAWAY.
+All of it in HTTP/1.1, and at `http2` and `http2_clear` in HTTP/2.
 """
 
 from __future__ import annotations
@@ -58,6 +58,13 @@ http {{
     gzip_types text/plain;
     upstream app {{ server {app}; keepalive 16; }}
     server {{
+        listen 127.0.0.1:{http2_retiring} ssl http2;
+        ssl_certificate {chain};
+        ssl_certificate_key {key};
+        root files;
+        keepalive_requests 3;
+    }}
+    server {{
         listen 127.0.0.1:{http};
         listen 127.0.0.1:{https} ssl;
         listen 127.0.0.1:{http2_clear} http2;
@@ -94,6 +101,8 @@ class Nginx(Server):
     """An https origin that speaks HTTP/2; `https` speaks HTTP/1.1 alone."""
     http2_clear: str
     """An http origin that speaks HTTP/2 alone, so a client has to know."""
+    http2_retiring: str
+    """An https origin that speaks HTTP/2, with the files alone; it sends GOAWAY after three requests."""
 
 
 @contextmanager
@@ -136,7 +145,7 @@ def _write_files(directory: Path) -> None:
 
 
 def _configure(directory: Path, uds: Path, ca: CertificateAuthority, upstream: Server) -> Nginx:
-    http, https, http2, http2_clear = free_ports(4)
+    http, https, http2, http2_clear, http2_retiring = free_ports(5)
     uds.unlink(missing_ok=True)
     config = _CONFIG.format(
         app=upstream.http.removeprefix("http://"),
@@ -144,6 +153,7 @@ def _configure(directory: Path, uds: Path, ca: CertificateAuthority, upstream: S
         https=https,
         http2=http2,
         http2_clear=http2_clear,
+        http2_retiring=http2_retiring,
         uds=uds,
         chain=ca.server_chain_path,
         key=ca.server_key_path,
@@ -158,6 +168,7 @@ def _configure(directory: Path, uds: Path, ca: CertificateAuthority, upstream: S
         str(uds),
         f"https://127.0.0.1:{http2}",
         f"http://127.0.0.1:{http2_clear}",
+        f"https://127.0.0.1:{http2_retiring}",
     )
 
 
