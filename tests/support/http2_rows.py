@@ -36,12 +36,14 @@ class Row:
         sends: the bytes that the peer sends, on a connection, for the victim's stream.
         codes: those that may be in the frame with which it is answered.
         method: of the victim.
+        is_over: whether the peer has ended the stream, which then need not be reset.
     """
 
     id: str
     sends: Sends
     codes: frozenset[Code] = frozenset({Code.PROTOCOL_ERROR})
     method: str = "GET"
+    is_over: bool = False
 
     def __str__(self) -> str:
         return self.id
@@ -61,7 +63,7 @@ def _block(data: bytes) -> Sends:
     return _raw(Kind.HEADERS, _BLOCK | _END, data)
 
 
-def _head(*fields: tuple[bytes, bytes], end: bool = True) -> Sends:
+def _head(*fields: tuple[bytes, bytes], end: bool = False) -> Sends:
     return lambda conn, stream_id: conn.headers(stream_id, fields, end_stream=end).serialize()
 
 
@@ -151,7 +153,7 @@ def _connection_errors() -> Iterator[Row]:
     yield Row("f_enable_push", _settings(Setting.ENABLE_PUSH, 1))
     yield Row("f_enable_push_2", _settings(Setting.ENABLE_PUSH, 2))
 
-    yield Row("f_pad_data", _all(_ok(), _raw(Kind.DATA, Flag.PADDED, b"\x05hello")))
+    yield Row("f_pad_data", _all(_ok(), _raw(Kind.DATA, Flag.PADDED, b"\x06hello")))
     yield Row("f_pad_data_far", _all(_ok(), _raw(Kind.DATA, Flag.PADDED, b"\xffhello")))
     yield Row("f_pad_headers", _raw(Kind.HEADERS, Flag.PADDED | _BLOCK, b"\x02\x88"))
     yield Row("f_max_frame_0", _settings(Setting.MAX_FRAME_SIZE, 0))
@@ -193,9 +195,9 @@ def _stream_errors() -> Iterator[Row]:
         yield Row(f"f_bad_status_{number_}", _head((b":status", status)))
     yield Row("f_status_101", _ok(status=b"101"))
     yield Row("f_pseudo_late", _head((b"a", b"b"), (b":status", b"200")))
-    yield Row("f_pseudo_unknown", _ok((b":unknown", b"x"), end=True))
-    yield Row("f_pseudo_of_request", _ok((b":path", b"/"), end=True))
-    yield Row("f_upper", _ok((b"X-Upper", b"a"), end=True))
+    yield Row("f_pseudo_unknown", _ok((b":unknown", b"x")))
+    yield Row("f_pseudo_of_request", _ok((b":path", b"/")))
+    yield Row("f_upper", _ok((b"X-Upper", b"a")))
     for name, value in (
         (b"connection", b"close"),
         (b"keep-alive", b"timeout=5"),
@@ -204,7 +206,7 @@ def _stream_errors() -> Iterator[Row]:
         (b"upgrade", b"websocket"),
         (b"te", b"gzip"),
     ):
-        yield Row(f"f_conn_hdr_{name.decode()}", _ok((name, value), end=True))
+        yield Row(f"f_conn_hdr_{name.decode()}", _ok((name, value)))
     for name_, field in {
         "cr": (b"a", b"b\rc"),
         "lf": (b"a", b"b\nc"),
@@ -220,38 +222,52 @@ def _stream_errors() -> Iterator[Row]:
         "trailing_space": (b"a", b"b "),
         "trailing_tab": (b"a", b"b\t"),
     }.items():
-        yield Row(f"f_crlf_{name_}", _ok(field, end=True))
+        yield Row(f"f_crlf_{name_}", _ok(field))
 
-    def length(value: bytes, data: bytes | None, method: str = "GET", status: bytes = b"200") -> Sends:
-        head = _ok((b"content-length", value), status=status, end=data is None)
-        return head if data is None else _all(head, _data(data))
-
-    yield Row("f_cl_mismatch_less", length(b"10", b"hi"))
-    yield Row("f_cl_mismatch_more", length(b"1", b"hi"))
-    yield Row("f_cl_mismatch_none", length(b"10", None))
-    yield Row("f_cl_mismatch_0", length(b"0", b"hi"))
-    yield Row("f_cl_mismatch_trailers", _all(_ok((b"content-length", b"10")), _data(b"hi", False), _head((b"a", b"b"))))
-    for number_, value in enumerate((b"+2", b"2,2", b"2x", b"-2", b"0x2", b"2_", b"9" * 5000, b"\xd9\xa2")):
-        yield Row(f"f_cl_bad_{number_}", length(value, b"hi"))
-    yield Row("f_cl_dup", _all(_ok((b"content-length", b"2"), (b"content-length", b"3")), _data(b"hi")))
-    yield Row("f_204_data", _all(_ok(status=b"204"), _data(b"hi")))
-    yield Row("f_304_data", _all(_ok(status=b"304"), _data(b"hi")))
-    yield Row("f_head_data", _all(_ok(), _data(b"hi")), method="HEAD")
-    yield Row("f_data_first", _data(b"evil"))
-    yield Row("f_1xx_end", _ok(status=b"103", end=True))
-    yield Row("f_1xx_data", _all(_ok(status=b"103"), _data(b"hi")))
-    # 20 000 of them, in two bytes each after the first.
+    for number_, value in enumerate((b"+2", b"2,2", b"2x", b"-2", b"0x2", b"2_", b"9" * 5000, b"\xd9\xa2", b"")):
+        yield Row(f"f_cl_bad_{number_}", _all(_ok((b"content-length", value)), _data(b"hi", False)))
+    yield Row("f_cl_dup", _all(_ok((b"content-length", b"2"), (b"content-length", b"3")), _data(b"hi", False)))
+    yield Row("f_cl_mismatch_more", _all(_ok((b"content-length", b"1")), _data(b"hi", False)))
+    yield Row("f_cl_mismatch_0", _all(_ok((b"content-length", b"0")), _data(b"hi", False)))
+    yield Row("f_204_data", _all(_ok(status=b"204"), _data(b"hi", False)))
+    yield Row("f_304_data", _all(_ok(status=b"304"), _data(b"hi", False)))
+    yield Row("f_head_data", _all(_ok(), _data(b"hi", False)), method="HEAD")
+    yield Row("f_data_first", _data(b"evil", False))
+    yield Row("f_1xx_data", _all(_ok(status=b"103"), _data(b"hi", False)))
     yield Row(
         "f_1xx_flood",
         lambda conn, stream_id: b"".join(_ok(status=b"103")(conn, stream_id) for _ in range(20_000)),
         _CALM | {Code.CANCEL},
     )
     yield Row("f_trailers_open", _all(_ok(), _head((b"a", b"b"), end=False)))
-    yield Row("f_trailers_pseudo", _all(_ok(), _head((b":status", b"200"))))
-    yield Row("f_trailers_bad", _all(_ok(), _head((b"a", b"b\x00"))))
-    yield Row("f_trailers_conn", _all(_ok(), _head((b"connection", b"close"))))
     yield Row("f_wu_0_stream", _raw(Kind.WINDOW_UPDATE, 0, number(0)))
     yield Row("f_wu_over_stream", _raw(Kind.WINDOW_UPDATE, 0, number(_MAX)), frozenset({Code.FLOW_CONTROL_ERROR}))
+
+
+def _stream_errors_at_the_end() -> Iterator[Row]:
+    """What comes with the last frame of a stream, behind which there is nothing to reset."""
+
+    def ending(name: str, *sends: Sends, method: str = "GET") -> Row:
+        return Row(name, _all(*sends), method=method, is_over=True)
+
+    yield ending("f_no_status_over", _head((b"a", b"b"), end=True))
+    yield ending("f_bad_status_over", _head((b":status", b"abc"), end=True))
+    yield ending("f_upper_over", _ok((b"X-Upper", b"a"), end=True))
+    yield ending("f_conn_hdr_over", _ok((b"connection", b"close"), end=True))
+    yield ending("f_crlf_over", _ok((b"a", b"b\r\nset-cookie: evil=1"), end=True))
+    yield ending("f_cl_bad_over", _ok((b"content-length", b"+2")), _data(b"hi"))
+    yield ending("f_cl_mismatch_more_over", _ok((b"content-length", b"1")), _data(b"hi"))
+    yield ending("f_cl_mismatch_less", _ok((b"content-length", b"10")), _data(b"hi"))
+    yield ending("f_cl_mismatch_none", _ok((b"content-length", b"10"), end=True))
+    yield ending("f_cl_mismatch_trailers", _ok((b"content-length", b"10")), _data(b"hi", False), _head(end=True))
+    yield ending("f_204_data_over", _ok(status=b"204"), _data(b"hi"))
+    yield ending("f_head_data_over", _ok(), _data(b"hi"), method="HEAD")
+    yield ending("f_data_first_over", _data(b"evil"))
+    yield ending("f_1xx_end", _ok(status=b"103", end=True))
+    yield ending("f_1xx_data_over", _ok(status=b"103"), _data(b"hi"))
+    yield ending("f_trailers_pseudo", _ok(), _head((b":status", b"200"), end=True))
+    yield ending("f_trailers_bad", _ok(), _head((b"a", b"b\x00"), end=True))
+    yield ending("f_trailers_conn", _ok(), _head((b"connection", b"close"), end=True))
 
 
 def _floods() -> Iterator[Row]:
@@ -300,6 +316,6 @@ def _harmless() -> Iterator[Row]:
 
 
 CONNECTION_ERRORS = list(_connection_errors())
-STREAM_ERRORS = list(_stream_errors())
+STREAM_ERRORS = [*_stream_errors(), *_stream_errors_at_the_end()]
 FLOODS = list(_floods())
 HARMLESS = list(_harmless())
