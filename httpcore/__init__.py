@@ -12,7 +12,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ._config import Limits, Network, Resolver, SSLConfig, Timeout
+    from ._config import HTTP2, Limits, Network, Resolver, SSLConfig, Timeout
     from ._errors import (
         ConnectError,
         ConnectTimeout,
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 __version__ = "2.0.0.dev0"
 
 _MODULES = {
-    "_config": ("Limits", "Network", "Resolver", "SSLConfig", "Timeout"),
+    "_config": ("HTTP2", "Limits", "Network", "Resolver", "SSLConfig", "Timeout"),
     "_errors": (
         "ConnectError", "ConnectTimeout", "DecodingError", "HTTPCoreError", "InvalidURL", "LocalProtocolError",
         "NetworkError", "PoolClosed", "PoolTimeout", "ProtocolError", "ProxyError", "ReadError", "ReadTimeout",
@@ -88,7 +88,7 @@ _MODULES = {
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
-    "URL", "ConnectError", "ConnectFailed", "ConnectTimeout", "Connected", "Connecting", "ConnectionAcquired",
+    "HTTP2", "URL", "ConnectError", "ConnectFailed", "ConnectTimeout", "Connected", "Connecting", "ConnectionAcquired",
     "ConnectionClosed", "ConnectionPool", "ConnectionStats", "DecodingError", "HTTPCoreError", "Headers",
     "InformationalReceived", "InvalidURL", "Limits", "LocalProtocolError", "Network", "NetworkError", "NetworkStream",
     "Origin", "OriginStats", "PoolClosed", "PoolStats", "PoolTimeout", "ProtocolError", "ProxyError", "ReadError",

@@ -14,7 +14,7 @@ from ._urls import Origin
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["Limits", "Network", "Resolver", "Route", "SSLConfig", "SocketOption", "Timeout"]
+__all__ = ["HTTP2", "Limits", "Network", "Resolver", "Route", "SSLConfig", "SocketOption", "Timeout"]
 
 _UNSET: float = -1.0
 # httpx's and httpcore's default, which their users know.
@@ -117,6 +117,51 @@ class Limits:
             _seconds(name, getattr(self, name))
 
 
+@dataclass(frozen=True, slots=True)
+class HTTP2:
+    """How HTTP/2 is spoken: `ConnectionPool(http2=HTTP2(...))`.
+
+    Args:
+        max_concurrent_streams: requests that one connection carries at once, unless the peer allows fewer. 100, which
+            RFC 9113 recommends as the least that a peer should allow.
+        stream_window: bytes of one response that are held while nobody reads it; 4 MiB, as in Go.
+        connection_window: bytes that the peer may send on all streams before it hears from us; 16 MiB, about
+            Chromium's. It is given back as bytes come, so that a response nobody reads holds up no other.
+        max_frame_size: bytes of one frame that we take, from 16 KiB (RFC 9113's least) to 16 MiB. 64 KiB.
+        max_header_list_size: bytes of one response head, names, values and 32 a field together. 256 KiB, as in
+            Chromium and `Limits.max_header_bytes`.
+        ping_interval: seconds without a byte from the peer, while requests wait for it, after which it is asked for a
+            sign of life; None never asks.
+        ping_timeout: seconds that it has to give one, before the connection is given up.
+    """
+
+    max_concurrent_streams: int = 100
+    stream_window: int = 4 * 1024 * 1024
+    connection_window: int = 16 * 1024 * 1024
+    max_frame_size: int = 64 * 1024
+    max_header_list_size: int = 256 * 1024
+    ping_interval: float | None = None
+    ping_timeout: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name, (least, most) in _HTTP2_BOUNDS.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"the HTTP/2 setting {name!r} is a whole number, not {value!r}")
+            if not least <= value <= most:
+                raise ValueError(f"the HTTP/2 setting {name!r} is {value!r}; it is from {least} to {most}")
+        for name in ("ping_interval", "ping_timeout"):
+            _seconds(name, getattr(self, name))
+
+
+# RFC 9113, 6.5.2 and 6.9.1. A window of its default size at least, or a peer that has not read our settings breaks it.
+_HTTP2_BOUNDS = {
+    "max_concurrent_streams": (1, 2**31 - 1),
+    "stream_window": (65_535, 2**31 - 1),
+    "connection_window": (65_535, 2**31 - 1),
+    "max_frame_size": (16_384, 2**24 - 1),
+    "max_header_list_size": (1024, 2**31 - 1),
+}
 _ALWAYS = frozenset({"max_header_bytes", "max_header_count"})
 _LEAST = {
     "max_connections": 1,

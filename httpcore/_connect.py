@@ -11,9 +11,10 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from ._carrier import Connection
 from ._clock import Clock
-from ._config import Limits, Network, Route, SSLConfig
-from ._engines import make_http11_engine
+from ._config import HTTP2, Limits, Network, Route, SSLConfig
+from ._engines import make_http2_engine, make_http11_engine
 from ._errors import ConnectError, ConnectTimeout, HTTPCoreError, NetworkError, TimeoutException
 from ._http11 import HTTP11Connection
 from ._streams import Address, Backend, Stream
@@ -37,11 +38,12 @@ class Dialing:
     """What dialing needs to know of the pool: frozen, the same for every route."""
 
     http1_engine: str
+    http2: HTTP2
     limits: Limits
     retries: int
 
 
-async def connect(route: Route, dialing: Dialing, backend: Backend, clock: Clock) -> HTTP11Connection:
+async def connect(route: Route, dialing: Dialing, backend: Backend, clock: Clock) -> Connection:
     """A new connection on `route`, trying again as often as `retries` allows.
 
     Raises: ConnectError, ConnectTimeout.
@@ -60,9 +62,22 @@ async def connect(route: Route, dialing: Dialing, backend: Backend, clock: Clock
                 raise ConnectTimeout(f"no time was left for another attempt after: {exc}") from exc
             attempt += 1
         else:
-            limits = dialing.limits
-            engine = make_http11_engine(dialing.http1_engine, limits.max_header_bytes, limits.max_header_count)
-            return HTTP11Connection(stream, engine, backend)
+            return _speak(stream, route, dialing, backend)
+
+
+def _speak(stream: Stream, route: Route, dialing: Dialing, backend: Backend) -> Connection:
+    """The protocol that was agreed upon in TLS; where nothing was, the only one that may be spoken, or HTTP/1.1."""
+    agreed = stream.info.alpn or (route.alpn[0] if len(route.alpn) == 1 and route.ssl is None else "http/1.1")
+    if agreed not in route.alpn:
+        stream.close()
+        raise ConnectError(f"the peer speaks {agreed}, and this pool {' or '.join(route.alpn)} alone")
+    limits = dialing.limits
+    if agreed == "h2":
+        from ._http2 import HTTP2Connection
+
+        return HTTP2Connection(stream, make_http2_engine(dialing.http2), backend, dialing.http2, limits)
+    engine = make_http11_engine(dialing.http1_engine, limits.max_header_bytes, limits.max_header_count)
+    return HTTP11Connection(stream, engine, backend)
 
 
 def _is_refusal(exc: HTTPCoreError, route: Route) -> bool:
@@ -124,19 +139,31 @@ async def _dial(route: Route, backend: Backend, clock: Clock, deadline: float) -
     addresses = await _addresses(route, backend, clock, deadline)
     clock.phase = "connecting"
     errors: list[HTTPCoreError] = []
-    for index, address in enumerate(addresses):
-        try:
-            return await backend.connect(address, _share(clock.now(), deadline, len(addresses) - index))
-        except (ConnectError, ConnectTimeout) as exc:
-            errors.append(exc)
-            if clock.now() >= deadline:
-                break
+    try:
+        for index, address in enumerate(addresses):
+            try:
+                return await backend.connect(address, _share(clock.now(), deadline, len(addresses) - index))
+            except (ConnectError, ConnectTimeout) as exc:
+                errors.append(exc)
+                if clock.now() >= deadline:
+                    break
+        raise _sum(errors, len(addresses))
+    finally:
+        errors.clear()  # their tracebacks hold this frame, which would make a cycle
+
+
+def _sum(errors: Sequence[HTTPCoreError], count: int) -> HTTPCoreError:
+    """One error for those of all attempts, at `count` addresses."""
     if len(errors) == 1:
-        raise errors[0]
+        return errors[0]
+    last = errors[-1]
     reasons = "; ".join(str(error) for error in errors)
-    if isinstance(errors[-1], ConnectTimeout):
-        raise ConnectTimeout(f"none of {len(addresses)} addresses answered in time: {reasons}") from errors[-1]
-    raise ConnectError(f"none of {len(addresses)} addresses could be connected to: {reasons}") from errors[-1]
+    if isinstance(last, ConnectTimeout):
+        total: HTTPCoreError = ConnectTimeout(f"none of {count} addresses answered in time: {reasons}")
+    else:
+        total = ConnectError(f"none of {count} addresses could be connected to: {reasons}")
+    total.__cause__ = last
+    return total
 
 
 def _share(now: float, deadline: float, left: int) -> float:

@@ -11,15 +11,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+from ._carrier import Carrier, Connection
 from ._clock import Clock
 from ._errors import HTTPCoreError, StreamClosed
 from ._headers import Headers
-from ._http11 import HTTP11Connection
 from ._pool_state import Entry
 
 __all__ = ["Exchange", "Owner"]
 
-PoolEntry = Entry[HTTP11Connection]
+PoolEntry = Entry[Connection]
 
 
 class Owner(Protocol):
@@ -28,7 +28,7 @@ class Owner(Protocol):
     def release(self, entry: PoolEntry, is_reusable: bool, exchange: Exchange | None = None) -> None:
         """Take a connection back, from `exchange`, which has it no more then. Neither waits nor fails."""
 
-    def forget(self, entry: PoolEntry) -> None:
+    def forget(self, entry: PoolEntry, carrier: Carrier) -> None:
         """Take a connection back from a finaliser: takes no lock."""
 
 
@@ -41,20 +41,20 @@ class Exchange:
         is_over: whether the connection has been let go.
     """
 
-    __slots__ = ("_clock", "_connection", "_is_closed", "_on_end", "_owner", "_parts", "_peer", "entry", "trailers")
+    __slots__ = ("_carrier", "_clock", "_is_closed", "_on_end", "_owner", "_parts", "_peer", "entry", "trailers")
 
     def __init__(
         self,
         owner: Owner,
         entry: PoolEntry,
-        connection: HTTP11Connection,
+        carrier: Carrier,
         clock: Clock,
         peer: str,
         on_end: Callable[[bool], None] | None,
     ) -> None:
         self._owner = owner
         self.entry: PoolEntry | None = entry
-        self._connection = connection
+        self._carrier = carrier
         self._clock = clock
         self._peer = peer
         self._on_end = on_end
@@ -65,11 +65,11 @@ class Exchange:
 
     def begin(self) -> None:
         """Let go at once of a connection on which nothing is left to be read."""
-        connection = self._connection
-        if connection.is_switched:  # there is no body, and the connection belongs to a `NetworkStream`
+        carrier = self._carrier
+        if carrier.is_switched:  # there is no body, and the connection belongs to a `NetworkStream`
             self.entry = None
             self._parts = deque()
-        elif connection.has_ended:
+        elif carrier.has_ended:
             self._finish()
 
     @property
@@ -89,14 +89,18 @@ class Exchange:
         if self._is_closed:
             raise StreamClosed("the response was closed before its body was read to the end")
         try:
-            part = await self._connection.receive_body(self._clock)
+            part = await self._carrier.receive_body(self._clock)
         except BaseException as exc:
             self._is_closed = True
-            self._let_go(is_reusable=False)
-            if isinstance(exc, HTTPCoreError) and (total := self._clock.explain(exc, self._peer)) is not None:
-                raise total from exc
-            raise
-        if self._connection.has_ended:
+            self._let_go()
+            total = self._clock.explain(exc, self._peer) if isinstance(exc, HTTPCoreError) else None
+            try:
+                if total is not None:
+                    raise total from exc
+                raise
+            finally:
+                del total  # or its traceback would make a cycle
+        if self._carrier.has_ended:
             self._finish()
         return part
 
@@ -121,32 +125,31 @@ class Exchange:
             self._is_closed = True
             return
         self._is_closed = True
-        is_drained = False
         try:
-            is_drained = await self._connection.drain(self._clock)
+            await self._carrier.drain(self._clock)
         finally:
-            self._let_go(is_drained and self._connection.is_reusable)
+            self._let_go()
 
     def _finish(self) -> None:
         """All is here: the connection goes back before the caller has taken the last part."""
-        connection = self._connection
-        self._parts = connection.take_parts()
-        self.trailers = connection.trailers
-        self._let_go(connection.is_reusable)
+        carrier = self._carrier
+        self._parts = carrier.take_parts()
+        self.trailers = carrier.trailers
+        self._let_go()
 
-    def _let_go(self, is_reusable: bool) -> None:
+    def _let_go(self) -> None:
         entry = self.entry
         if entry is not None:
             try:
                 if self._on_end is not None:
                     self._on_end(self._parts is not None)
             finally:
-                self._owner.release(entry, is_reusable, self)
+                self._owner.release(entry, self._carrier.is_reusable, self)
 
     def __del__(self) -> None:
         entry = getattr(self, "entry", None)
         if entry is not None:
-            self._owner.forget(entry)
+            self._owner.forget(entry, self._carrier)
             warnings.warn(
                 f"a response of {self._peer} was neither read to its end nor closed: use `async with response`, "
                 "or call its aclose()",

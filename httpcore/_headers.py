@@ -23,7 +23,8 @@ HeaderTypes = (
 )
 
 TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_VALUE = re.compile(rb"(?:[\x21-\x7e\x80-\xff]+(?:[ \t]+[\x21-\x7e\x80-\xff]+)*)?")
+VALUE = rb"(?:[\x21-\x7e\x80-\xff]++(?:[ \t]++[\x21-\x7e\x80-\xff]++)*+)?+"
+_VALUE = re.compile(VALUE)
 _SECRET = frozenset({b"authorization", b"proxy-authorization", b"cookie", b"set-cookie"})
 
 Pair = tuple[bytes, bytes]

@@ -14,14 +14,13 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Self
 
-from ._bodies import BodyReader
 from ._clock import Clock
 from ._engines.framing import EndOfBody, ResponseHead
 from ._engines.http11 import HTTP11Engine
 from ._errors import (
     HTTPCoreError,
-    LocalProtocolError,
     NetworkError,
     ReadTimeout,
     RemoteProtocolError,
@@ -31,6 +30,7 @@ from ._errors import (
 from ._headers import Headers
 from ._request import InformationalCallback, Request
 from ._streams import Backend, Stream, StreamInfo
+from ._upload import Upload
 
 __all__ = ["HTTP11Connection"]
 
@@ -38,8 +38,6 @@ __all__ = ["HTTP11Connection"]
 _RECEIVE = 256 * 1024
 # A body up to this size goes out with its head in one write.
 _SMALL_BODY = 64 * 1024
-# A body in one piece is sent in parts of this size, with an ear for the peer between them.
-_SEND = 256 * 1024
 # curl and Go wait as long for 100 Continue before they send the body all the same.
 _CONTINUE_SECONDS = 1.0
 # What is left of a body that nobody wants is read rather than thrown away with its connection, up to so much.
@@ -70,7 +68,9 @@ class HTTP11Connection:
     )  # fmt: skip
 
     capacity: int | None = None
-    http_version = "HTTP/1.1"
+    stream_id: int | None = None
+    is_retiring = False
+    was_refused = False
 
     def __init__(self, stream: Stream, engine: HTTP11Engine, backend: Backend) -> None:
         self._stream = stream
@@ -118,9 +118,13 @@ class HTTP11Connection:
         # undici stays a second below it; of a short time we leave a quarter.
         return None if seconds is None else seconds - min(1.0, seconds / 4)
 
-    def watch(self, on_idle_activity: Callable[[], None]) -> None:
+    def new_carrier(self) -> Self:
+        """One exchange after another: the connection itself carries each of them."""
+        return self
+
+    def watch(self, on_change: Callable[[], None]) -> None:
         """Call back when the peer ends the connection, or speaks, while nobody waits for it."""
-        self._stream.watch(on_idle_activity)
+        self._stream.watch(on_change)
 
     def is_stale(self) -> bool:
         """Whether an idle connection has ended, or holds bytes that no request has asked for. One system call."""
@@ -338,10 +342,9 @@ class HTTP11Connection:
         if upload is not None:
             await upload.aclose()
 
-    async def drain(self, clock: Clock) -> bool:
+    async def drain(self, clock: Clock) -> None:
         """Read the rest of a body that nobody wants, if it is small and already on its way.
 
-        Returns: whether it was read to its end.
         Cancellation: the connection is closed.
         """
         deadline = clock.now() + _DRAIN_SECONDS
@@ -350,67 +353,15 @@ class HTTP11Connection:
             if self._upload is not None:
                 self.close()
                 await self._stop_upload()
-                return False
+                return
             while not self._ended and size <= _DRAIN_BYTES:
                 self._take(await self._stream.receive(_RECEIVE, deadline))
                 size += sum(map(len, self._parts))
                 self._parts.clear()
+            if size > _DRAIN_BYTES:
+                self._engine.refuse_reuse()
         except HTTPCoreError:
             self.close()
         except BaseException:
             self.close()
             raise
-        return self._ended and size <= _DRAIN_BYTES
-
-
-class Upload:
-    """A request body on its way: its reader, and the count that it is held to."""
-
-    __slots__ = (
-        "_engine", "_is_exact", "_reader", "_remaining", "_request", "_rest", "is_async", "is_read", "read_count",
-    )  # fmt: skip
-
-    def __init__(self, request: Request, engine: HTTP11Engine) -> None:
-        assert request.body is not None
-        self._request = request
-        self._engine = engine
-        self._rest: memoryview | None = None
-        self._reader: BodyReader = request.body.parts()
-        self._remaining = None if request.is_chunked else request.length
-        self._is_exact = request.body.length is not None
-        self.is_async = self._reader.is_async
-        self.is_read = False
-        self.read_count = 0
-
-    async def read(self) -> bytes:
-        """The bytes to send next; empty is possible, and `is_read` says that they are the last.
-
-        Raises: LocalProtocolError where the body is not as long as its content-length says.
-        """
-        part = await self._next_part()
-        self.read_count += 1
-        if part is None:
-            if self._remaining:
-                raise LocalProtocolError(f"the body ended {self._remaining} bytes short of its content-length")
-            self.is_read = True
-            return self._engine.send_end(self._request.encoded_trailers())
-        if self._remaining is not None:
-            if len(part) > self._remaining:
-                raise LocalProtocolError(f"the body is longer than its content-length, {self._request.length} bytes")
-            self._remaining -= len(part)
-            self.is_read = self._is_exact and not self._remaining
-        return self._engine.send_data(part) if part else b""
-
-    async def _next_part(self) -> bytes | None:
-        """Large parts are cut, so that the peer is listened to between the pieces and none is held twice."""
-        if self._rest is None:
-            part = await self._reader.read()
-            if part is None or len(part) <= _SEND:
-                return part
-            self._rest = memoryview(part)
-        piece, rest = self._rest[:_SEND], self._rest[_SEND:]
-        self._rest = rest if rest else None
-        return bytes(piece)
-
-    async def aclose(self) -> None:
-        await self._reader.aclose()

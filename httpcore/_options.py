@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ._backends import NAMES, BackendChoice
-from ._config import Limits, Network, Route, SSLConfig, Timeout, as_ssl, as_timeout, checked_server_name
+from ._config import HTTP2, Limits, Network, Route, SSLConfig, Timeout, as_ssl, as_timeout, checked_server_name
 from ._connect import Dialing
-from ._engines import HTTP11_ENGINES, is_installed
+from ._engines import HTTP2_ENGINES, HTTP11_ENGINES, is_installed
 from ._trace import Trace
 from ._urls import Origin
 
@@ -27,6 +27,7 @@ class PoolOptions:
     """The arguments of `ConnectionPool`, which says what they mean."""
 
     ssl: SSLConfig | ssl_module.SSLContext
+    alpn: tuple[str, ...]
     timeout: Timeout
     limits: Limits
     network: Network
@@ -42,7 +43,7 @@ def make_options(
     timeout: Timeout | float | None,
     limits: Limits | None,
     http1: bool,
-    http2: bool,
+    http2: bool | HTTP2,
     http1_engine: str,
     http2_engine: str,
     proxy: object,
@@ -66,29 +67,31 @@ def make_options(
     if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
         raise ValueError(f"retries is {retries!r}; it is a number of attempts, 0 or more")
     _check_protocols(http1, http2, http1_engine, http2_engine, proxy)
+    alpn = (("h2",) if http2 else ()) + (("http/1.1",) if http1 else ())
     return PoolOptions(
         checked_ssl(ssl),
+        alpn,
         Timeout() if timeout is None else as_timeout(timeout),
         limits,
         network,
         None if decompress is None else checked_decompress(decompress),
         trace,
         backend,
-        Dialing(http1_engine, limits, retries),
+        Dialing(http1_engine, http2 if isinstance(http2, HTTP2) else HTTP2(), limits, retries),
     )
 
 
-def _check_protocols(http1: bool, http2: bool, http1_engine: str, http2_engine: str, proxy: object) -> None:
+def _check_protocols(http1: bool, http2: bool | HTTP2, http1_engine: str, http2_engine: str, proxy: object) -> None:
     if http1_engine not in HTTP11_ENGINES:
         raise ValueError(f"the http1_engine {http1_engine!r} is unknown: it is one of {', '.join(HTTP11_ENGINES)}")
     if not is_installed(http1_engine):
         raise ValueError(f"the http1_engine {http1_engine!r} is not installed: pip install {http1_engine}")
-    if http2_engine != "h2":
-        raise ValueError(f"the http2_engine {http2_engine!r} is unknown: it is 'h2'")
+    if http2_engine not in HTTP2_ENGINES:
+        raise ValueError(f"the http2_engine {http2_engine!r} is unknown: it is one of {', '.join(HTTP2_ENGINES)}")
+    if not isinstance(http2, (bool, HTTP2)):
+        raise TypeError(f"http2 is True, False or an HTTP2, not {http2!r}")
     if not http1 and not http2:
         raise ValueError("http1=False and http2=False leave nothing to speak")
-    if not http1:
-        raise ValueError("http1=False leaves HTTP/2 alone, which this version does not speak yet")
     if proxy is not None:
         raise ValueError("proxies are not supported by this version yet")
 
@@ -144,6 +147,7 @@ class Routes:
         return route
 
     def _make(self, origin: Origin, ssl: SSLConfig | ssl_module.SSLContext, server_name: str | None) -> Route:
-        if origin.scheme == "http":
-            return Route(origin, network=self._options.network)
-        return Route(origin, ssl, server_name, network=self._options.network)
+        options = self._options
+        if origin.scheme == "http":  # where nothing is agreed upon, so that HTTP/1.1 is spoken if it may be
+            return Route(origin, alpn=options.alpn[-1:], network=options.network)
+        return Route(origin, ssl, server_name, options.alpn, options.network)

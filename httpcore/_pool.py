@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar, cast
 
 from ._backends import BackendChoice, make_backend
 from ._bodies import BodyTypes
+from ._carrier import Carrier, Connection
 from ._clock import Clock
-from ._config import Limits, Network, Route, SSLConfig, Timeout, as_timeout
+from ._config import HTTP2, Limits, Network, Route, SSLConfig, Timeout, as_timeout
 from ._connect import connect
 from ._errors import (
     ConnectError,
@@ -35,7 +36,6 @@ from ._errors import (
 )
 from ._exchange import Exchange, PoolEntry
 from ._headers import Headers, HeaderTypes
-from ._http11 import HTTP11Connection
 from ._network_stream import NetworkStream
 from ._options import Routes, checked_decompress, make_options
 from ._pool_state import Life, PoolState, Waiter
@@ -68,7 +68,8 @@ class ConnectionPool:
         timeout: a `Timeout`, or seconds for each of connect, read, write and pool. 5 s each by default.
         limits: a `Limits`.
         http1: whether HTTP/1.1 may be spoken.
-        http2: whether HTTP/2 may be negotiated on https.
+        http2: whether HTTP/2 may be negotiated on https; an `HTTP2` says how it is spoken. With `http1=False` it is
+            spoken on http as well, without asking.
         http1_engine: "h11", "httptools", or "auto" for httptools where it is installed.
         http2_engine: "h2".
         proxy: not supported yet.
@@ -91,7 +92,7 @@ class ConnectionPool:
         limits: Limits | None = None,
         *,
         http1: bool = True,
-        http2: bool = True,
+        http2: bool | HTTP2 = True,
         http1_engine: str = "auto",
         http2_engine: str = "h2",
         proxy: None = None,
@@ -121,7 +122,7 @@ class ConnectionPool:
         self._lock = threading.Lock()
         self._state: State = self._new_state()
         self._backend: Backend | None = None
-        self._forgotten: deque[PoolEntry] = deque()
+        self._forgotten: deque[tuple[PoolEntry, Carrier]] = deque()
         self._timer: Timer | None = None
         self._timer_at = math.inf
         self._farewell: Timer | None = None
@@ -200,40 +201,48 @@ class ConnectionPool:
     ) -> BaseResponse:
         """Exchange head for head, a second time where the first connection had ended before it was used."""
         peer = route.origin.address
-        is_resent = False
+        is_resent = needs_fresh = False
         while True:
             entry: PoolEntry | None = None
+            carrier: Carrier | None = None
             exchange: Exchange | None = None
             try:
-                entry = await self._acquire(route, clock, backend, is_resent)
+                entry = await self._acquire(route, clock, backend, needs_fresh)
                 connection = entry.connection
                 assert connection is not None
+                carrier = connection.new_carrier()
                 if trace is not None:
                     trace.acquired(entry.requests > 1)
-                head = await connection.exchange(request, clock, _informational(request, trace))
+                head = await carrier.exchange(request, clock, _informational(request, trace))
                 if trace is not None:
                     trace.response_started(head.status_code)
-                exchange = Exchange(self, entry, connection, clock, peer, None if trace is None else trace.ended)
+                exchange = Exchange(self, entry, carrier, clock, peer, None if trace is None else trace.ended)
                 break
             except BaseException as exc:
                 if entry is not None and exchange is None:
-                    self.release(entry, False)
-                    if not is_resent and _may_resend(request, entry, exc):
-                        is_resent = True
+                    self.release(entry, carrier is not None and carrier.is_reusable)
+                    if carrier is not None and not is_resent and _may_resend(request, entry, carrier, exc):
+                        is_resent, needs_fresh = True, not carrier.is_reusable
                         self._note_resent(entry, exc, trace)
                         continue
                 total = clock.explain(exc, peer) if isinstance(exc, HTTPCoreError) else None
                 if trace is not None:
                     trace.failed(total or exc)
-                if total is not None:
-                    raise total from exc
-                raise
+                try:
+                    if total is not None:
+                        raise total from exc
+                    raise
+                finally:
+                    del total  # or its traceback would make a cycle
         network_stream = None
-        if connection.is_switched:
-            end = partial(self._end_stream, entry)
-            network_stream = NetworkStream(connection.stream, connection.unread, backend.now, peer, end)
+        if carrier.is_switched:
+            end = partial(self._end_stream, entry, carrier)
+            network_stream = NetworkStream(carrier.stream, carrier.unread, backend.now, peer, end)
         exchange.begin()
-        return self._response_type(request, head, exchange, decode, {"connection": connection.info}, network_stream)
+        extensions: dict[str, object] = {"connection": connection.info}
+        if carrier.stream_id is not None:
+            extensions["stream_id"] = carrier.stream_id
+        return self._response_type(request, head, exchange, decode, extensions, network_stream)
 
     # Getting a connection.
 
@@ -384,7 +393,7 @@ class ConnectionPool:
             if not isinstance(exc, Exception):
                 raise
             return
-        connection.watch(partial(self._ended_while_idle, opening))
+        connection.watch(partial(self._note_change, opening))
         now = backend.now()
         is_wanted = self._change(self._state.opened, opening, connection, connection.capacity, now)
         if not is_wanted:
@@ -427,31 +436,42 @@ class ConnectionPool:
         if entry.expires_at < self._timer_at and backend.has_timers and entry.life is Life.IDLE:
             self._arm_timer(entry.expires_at, now, backend)
 
-    def forget(self, entry: PoolEntry) -> None:
+    def forget(self, entry: PoolEntry, carrier: Carrier) -> None:
         """Take a connection back from a finaliser, which may run anywhere, even where our lock is held."""
-        self._forgotten.append(entry)
+        self._forgotten.append((entry, carrier))
         backend = self._backend
         if backend is not None:
             backend.call_soon_threadsafe(self._sweep)
 
-    def _end_stream(self, entry: PoolEntry, is_finaliser: bool) -> None:
+    def _end_stream(self, entry: PoolEntry, carrier: Carrier, is_finaliser: bool) -> None:
         if is_finaliser:
-            self.forget(entry)
+            self.forget(entry, carrier)
         else:
-            self.release(entry, False)
+            carrier.close()
+            self.release(entry, carrier.is_reusable)
 
-    def _ended_while_idle(self, entry: PoolEntry) -> None:
-        if entry.life is Life.IDLE:
+    def _note_change(self, entry: PoolEntry) -> None:
+        """A connection has ended while idle, takes no more requests, or another number of them at once."""
+        connection = entry.connection
+        if connection is None:
+            return
+        if entry.life is Life.IDLE and connection.is_stale():
             self._change(self._state.closed, entry)
-            self._close_doomed()
+        elif connection.is_retiring:
+            self._change(self._state.retire, entry)
+        elif connection.capacity is not None and connection.capacity != entry.capacity:
+            self._change(self._state.resized, entry, connection.capacity)
+        self._close_doomed()
 
     def _sweep(self) -> None:
         """Take back what was forgotten, and close what has been idle too long."""
         while self._forgotten:
             try:
-                self.release(self._forgotten.popleft(), False)
+                entry, carrier = self._forgotten.popleft()
             except IndexError:  # another thread took it
                 break
+            carrier.close()
+            self.release(entry, carrier.is_reusable)
         backend = self._backend
         if backend is not None and (now := backend.now()) >= self._sweep_at:
             self._sweep_at = now + _SWEEP_SECONDS
@@ -488,7 +508,8 @@ class ConnectionPool:
             if entry.connection is not None:
                 entry.connection.close()
             elif entry.cancel_dial is not None:
-                entry.cancel_dial()
+                cancel, entry.cancel_dial = entry.cancel_dial, None  # or the error that it leaves would make a cycle
+                cancel()
             if self._trace is not None and self._backend is not None:
                 origin, reason = str(entry.record.route.origin), entry.close_reason.value
                 report(self._trace, ConnectionClosed(self._backend.now(), origin, reason))
@@ -637,7 +658,7 @@ class ConnectionPool:
                 raise RuntimeError(
                     "this pool is in use by another event loop, which is still running: make one pool for each loop"
                 )
-            self._start_empty(HTTP11Connection.abandon)
+            self._start_empty(_abandon)
         self._backend = backend = make_backend(self._options.backend)
         self._state.dials_inline = not backend.can_spawn
         self._farewell = backend.at_end(weakref.WeakMethod(self._on_loop_end))
@@ -647,9 +668,9 @@ class ConnectionPool:
         """The event loop is about to end. The pool may be used in the next one."""
         self._farewell = None
         self._cancel_timers()
-        self._start_empty(HTTP11Connection.close)
+        self._start_empty(_close)
 
-    def _start_empty(self, let_go: Callable[[HTTP11Connection], None]) -> None:
+    def _start_empty(self, let_go: Callable[[Connection], None]) -> None:
         """Forget connections that belong to an event loop that ends, or to the process we were forked from."""
         entries = self._replace_state().entries()
         self._backend = self._timer = self._farewell = None
@@ -663,7 +684,7 @@ class ConnectionPool:
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
-        self._start_empty(HTTP11Connection.abandon)
+        self._start_empty(_abandon)
 
 
 class Wakeup:
@@ -678,8 +699,16 @@ class Wakeup:
         self.event.set()
 
 
-PoolWaiter = Waiter[HTTP11Connection]
-State = PoolState[HTTP11Connection]
+PoolWaiter = Waiter[Connection]
+State = PoolState[Connection]
+
+
+def _abandon(connection: Connection) -> None:
+    connection.abandon()
+
+
+def _close(connection: Connection) -> None:
+    connection.close()
 
 
 def _informational(request: Request, trace: RequestTrace | None) -> InformationalCallback | None:
@@ -695,19 +724,21 @@ def _informational(request: Request, trace: RequestTrace | None) -> Informationa
     return both
 
 
-def _may_resend(request: Request, entry: PoolEntry, exc: BaseException) -> bool:
-    """Whether a failed request is sent again on a fresh connection: Go's ladder of reasons, which ends in no.
+def _may_resend(request: Request, entry: PoolEntry, carrier: Carrier, exc: BaseException) -> bool:
+    """Whether a failed request is sent again: Go's ladder of reasons, which ends in no.
 
-    Source: RFC 9110, 9.2.2.
+    Source: RFC 9110, 9.2.2; RFC 9113, 8.7.
     """
+    if request.body is not None and not request.body.is_replayable:
+        return False
+    if carrier.was_refused:
+        return True  # whatever it was, the peer has not looked at it
     if entry.requests <= 1:
         return False  # a fresh connection that fails will fail again
     if not isinstance(exc, (NetworkError, RemoteProtocolError)):
         return False
-    if entry.connection is None or entry.connection.has_response_begun:
+    if carrier.has_response_begun:
         return False  # the peer has acted on the request
-    if request.body is not None and not request.body.is_replayable:
-        return False
     if request.is_idempotent:
         return True
     return not exc.request_sent

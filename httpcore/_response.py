@@ -67,7 +67,7 @@ class BaseResponse:
         self._body: bytes | None = None
         self._is_taken = False
         self._decoder: Decoder | None = None
-        self._refusal: DecodingError | None = None  # to decode, which whoever reads the body gets to hear
+        self._refusal = ""  # to decode, which whoever reads the body gets to hear
         self._pending: Iterator[bytes] | None = None
         self._is_finishing = False
         if decode and b"content-encoding" in head.named:
@@ -87,7 +87,7 @@ class BaseResponse:
         try:
             self._decoder = make_decoder(codings)
         except DecodingError as exc:
-            self._refusal = exc
+            self._refusal = str(exc)
         if self._decoder is None:
             return
         self.extensions["content_encoding"] = b", ".join(codings)
@@ -152,7 +152,7 @@ class BaseResponse:
     async def _read(self) -> bytes:
         if self._body is None:
             self._take()
-            is_plain = self._decoder is None and self._refusal is None
+            is_plain = self._decoder is None and not self._refusal
             parts = (self._exchange.take_all() if is_plain else None) or await self._collect()
             self._body = parts[0] if len(parts) == 1 else b"".join(parts)
         return self._body
@@ -180,14 +180,17 @@ class BaseResponse:
     async def _fail(self, exc: DecodingError) -> NoReturn:
         await self._aclose()
         self._exchange.explain(exc)
-        raise exc
+        try:
+            raise exc
+        finally:
+            del exc  # or its traceback would make a cycle
 
     async def _receive(self) -> bytes:
         """The next decoded part, b"" at the end."""
         decoder = self._decoder
         if decoder is None:
-            if self._refusal is not None:
-                await self._fail(self._refusal)
+            if self._refusal:
+                await self._fail(DecodingError(self._refusal))
             return await self._exchange.receive()
         try:
             while True:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from ._bodies import BodyTypes
-from ._config import Limits, Network, SSLConfig, Timeout
+from ._config import HTTP2, Limits, Network, SSLConfig, Timeout
 from ._headers import HeaderTypes
 from ._network_stream import NetworkStream
 from ._pool import ConnectionPool
@@ -141,7 +141,7 @@ class SyncConnectionPool:
         limits: Limits | None = None,
         *,
         http1: bool = True,
-        http2: bool = True,
+        http2: bool | HTTP2 = True,
         http1_engine: str = "auto",
         http2_engine: str = "h2",
         proxy: None = None,

@@ -242,7 +242,8 @@ class TLSStream:
         except ssl.SSLEOFError:
             self._is_ended = self.is_truncated = True
         except ssl.SSLError as exc:
-            self._failure = self._failure or exc  # OpenSSL says why only once
+            # OpenSSL says why only once. With its traceback the error would make a cycle.
+            self._failure = self._failure or exc.with_traceback(None)
         if self._failure is not None and not parts:
             raise ReadError(f"TLS failed: {_reason(self._failure)}") from self._failure
         return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -114,7 +114,19 @@ class AnyIOBackend:
         await anyio.lowlevel.checkpoint()
 
     async def to_thread(self, function: Callable[[], T], deadline: float) -> T:
-        return await self.until(anyio.to_thread.run_sync(function, abandon_on_cancel=True), deadline)
+        def work() -> T | Exception:
+            try:
+                return function()
+            except Exception as exc:  # its traceback leads to frames of trio's that hold what we return
+                return exc.with_traceback(None)
+
+        outcome = await self.until(anyio.to_thread.run_sync(work, abandon_on_cancel=True), deadline)
+        try:
+            if isinstance(outcome, Exception):
+                raise outcome
+            return outcome
+        finally:
+            del outcome
 
     async def until(self, awaitable: Awaitable[T], deadline: float) -> T:
         with anyio.CancelScope(deadline=deadline):

@@ -189,18 +189,21 @@ class AsyncioStream(asyncio.BufferedProtocol):
                 return False
             await self._wait_to_write(deadline)
         if self._transport is None and not self._chunks:
-            error = WriteError(f"the connection broke: {self._error or 'the peer ended it'}")
-            error.request_sent = True
-            raise error from self._error
+            raise self._broken_write() from self._error
         return True
 
+    def _broken_write(self) -> WriteError:
+        error = WriteError(f"the connection broke: {self._error or 'the peer ended it'}")
+        error.request_sent = True
+        return error
+
     async def _wait_to_write(self, deadline: float) -> None:
-        self._writer = writer = self._loop.create_future()
+        self._writer = self._loop.create_future()
         self._write_deadline = deadline
         if deadline < self._timer_at:
             self._arm(deadline)
         try:
-            await writer
+            await self._writer
         finally:
             self._writer = None
             self._write_deadline = math.inf

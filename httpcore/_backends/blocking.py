@@ -115,11 +115,14 @@ class BlockingBackend:
         thread = threading.Thread(target=work, name="httpcore", daemon=True)
         thread.start()
         thread.join(min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX))
-        if not outcome:
-            raise TimeoutError
-        if isinstance(outcome[0], BaseException):
-            raise outcome[0]
-        return outcome[0]
+        try:
+            if not outcome:
+                raise TimeoutError
+            if isinstance(outcome[0], BaseException):
+                raise outcome[0]
+            return outcome[0]
+        finally:
+            outcome.clear()  # or the traceback of an error would make a cycle
 
     async def until(self, awaitable: Awaitable[T], deadline: float) -> T:
         raise TypeError(

@@ -21,6 +21,8 @@ from .._errors import RemoteProtocolError
 from .._headers import Headers, Pair
 
 __all__ = [
+    "MAX_INTERIM",
+    "NOT_IN_TRAILERS",
     "Body",
     "ChunkedBody",
     "EndOfBody",
@@ -45,6 +47,8 @@ _MAX_TRAILER_COUNT = 100
 _MAX_CHUNK_EXCESS = 16 * 1024
 _CHUNK_SHARE = 16
 _MAX_LENGTH = 2**63 - 1
+# Interim responses before a final one. Chromium and Go bound them by the bytes of the head; nobody honest sends ten.
+MAX_INTERIM = 100
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [\t \x21-\x7e\x80-\xff]*+)?\r\n")
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
@@ -55,7 +59,7 @@ _FIELD = re.compile(
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*+(?:;[\t \x21-\x7e\x80-\xff]*+)?")
 _LENGTH = re.compile(rb"[0-9]{1,20}")  # h11 takes as many
-_NOT_IN_TRAILERS = frozenset(
+NOT_IN_TRAILERS = frozenset(
     {b"content-length", b"transfer-encoding", b"host", b"set-cookie", b"content-encoding", b"trailer", b"connection"}
 )  # RFC 9110, 6.5.1: framing, routing and what must be known before the body
 
@@ -341,7 +345,7 @@ class ChunkedBody(Body):
 def _parse_trailers(block: bytes) -> Headers:
     if (fields := _FIELDS.fullmatch(block)) is None:
         _refuse(f"a trailer line is not `name: value` in visible characters: {block[:80]!r}")
-    return Headers(pair for pair in parse_fields(fields[0], 0) if pair[0] not in _NOT_IN_TRAILERS)
+    return Headers(pair for pair in parse_fields(fields[0], 0) if pair[0] not in NOT_IN_TRAILERS)
 
 
 def parse_fields(block: bytes, start: int) -> list[Pair]:

@@ -13,14 +13,22 @@ from typing import Protocol
 
 from .._errors import RemoteProtocolError
 from .._headers import Headers, Pair
-from .framing import Body, EndOfBody, HeadReader, NoBody, ResponseHead, frame_body, parse_fields, read_framing
+from .framing import (
+    MAX_INTERIM,
+    Body,
+    EndOfBody,
+    HeadReader,
+    NoBody,
+    ResponseHead,
+    frame_body,
+    parse_fields,
+    read_framing,
+)
 
 __all__ = ["Event", "HTTP11Engine", "RequestHead"]
 
 Event = ResponseHead | EndOfBody | bytes
 
-# Interim responses before a final one. Chromium and Go bound them by the bytes of the head; nobody honest sends ten.
-_MAX_INTERIM = 100
 _MAX_INTERIM_BYTES = 64 * 1024
 
 _END_WITHOUT_TRAILERS = EndOfBody(Headers())
@@ -178,8 +186,8 @@ class HTTP11Engine(ABC):
     def _count_interim(self, raw: bytes) -> None:
         self.interim_count += 1
         self._interim_bytes += len(raw)
-        if self.interim_count > _MAX_INTERIM or self._interim_bytes > _MAX_INTERIM_BYTES:
-            raise RemoteProtocolError(f"the peer sent more than {_MAX_INTERIM} interim responses, or too large ones")
+        if self.interim_count > MAX_INTERIM or self._interim_bytes > _MAX_INTERIM_BYTES:
+            raise RemoteProtocolError(f"the peer sent more than {MAX_INTERIM} interim responses, or too large ones")
 
     def _take_body(self, data: bytes, events: list[Event]) -> None:
         body = self._body

@@ -1,0 +1,296 @@
+"""HTTP/2 by the h2 library, which is fed frame by frame.
+
+It keeps the states of streams, the windows and HPACK. What it does otherwise than a client needs it to is done here,
+before it sees a frame:
+
+- after a GOAWAY it takes no further frame, although streams below the last one go on (RFC 9113, 6.8);
+- a malformed response is an error of the connection to it, where RFC 9113, 8.1.1 says of the stream; so it is shown
+  only what its states need of a header block, and `ResponseReader` reads the rest;
+- frames that ask for work and bring nothing forward are not counted.
+"""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import h2.config
+import h2.connection
+import h2.errors
+import h2.events
+import h2.exceptions
+import h2.settings
+import hpack
+
+from .._config import HTTP2
+from .._errors import RemoteProtocolError
+from .._headers import Pair
+from .http2 import ErrorCode, HTTP2Events, name_of
+
+__all__ = ["H2Engine"]
+
+_DATA, _HEADERS, _PRIORITY, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _CONTINUATION = 0, 1, 2, 3, 4, 6, 7, 9
+_END_STREAM, _END_HEADERS = 0x1, 0x4
+_HEADER = 9
+_DEFAULT_WINDOW = 65_535
+# RFC 9113, 6.5.2 and 3.4: what to assume until the peer has sent its settings.
+_MAX_STREAMS_UNTIL_SAID = 100
+_LAST_STREAM_ID = 2**31 - 1
+# Frames that bring nothing forward. Go's server gives up at 10,000 such answers queued, nghttp2 at 1,000; an honest
+# peer that pings every second, and says nothing else, comes to the first after three hours.
+_MAX_IDLE_FRAMES = 10_000
+# Such as are never sent in good faith count as many: empty DATA, RST_STREAM of what has already ended.
+_SUSPECT = 10
+# What a frame that brings something forward makes good, one way or the other.
+_PROGRESS = 10
+# Authorization and cookies stay out of the compression's tables (RFC 7541, 7.1.3).
+_SENSITIVE = frozenset({b"authorization", b"proxy-authorization", b"cookie"})
+
+
+class _CompressionError(h2.exceptions.ProtocolError):
+    error_code = h2.errors.ErrorCodes.COMPRESSION_ERROR
+
+
+class _Decoder(hpack.Decoder):
+    """Keeps the header block for us, and shows h2 a stand-in that its states are content with.
+
+    Attributes:
+        fields: of the last block.
+        is_end: whether the block ends its stream, set beforehand.
+    """
+
+    fields: list[Pair]
+    is_end = False
+
+    def decode(self, data: bytes, raw: bool = False) -> list[hpack.HeaderTuple]:
+        try:
+            self.fields = [(bytes(name), bytes(value)) for name, value in super().decode(data, raw=True)]
+        except hpack.OversizedHeaderListError:
+            raise
+        except Exception as exc:
+            raise _CompressionError(f"the header block does not decode: {exc}") from exc
+        is_interim = self.fields and self.fields[0][0] == b":status" and self.fields[0][1][:1] == b"1"
+        status = b"100" if is_interim and not self.is_end else b"200"
+        return [hpack.HeaderTuple(b":status", status)]
+
+
+class H2Engine:
+    """See `HTTP2Engine` for the contract.
+
+    Args:
+        settings: what we tell the peer.
+    """
+
+    def __init__(self, settings: HTTP2) -> None:
+        self.max_streams = _MAX_STREAMS_UNTIL_SAID
+        self.max_frame = 16_384
+        self.has_extended_connect = False
+        self._window_size = settings.stream_window
+        self._connection_window = settings.connection_window
+        self._received = bytearray()
+        self._has_settings = False
+        self._in_headers = False
+        self._idle_frames = 0
+        self._uncredited = 0
+        self._unused: dict[int, int] = {}
+        self._next_id = 1
+        self._conn = _make_connection(settings)
+        self._decoder = self._conn.decoder = _Decoder()
+        self._decoder.max_header_list_size = settings.max_header_list_size
+        self._conn.initiate_connection()
+        if settings.connection_window > _DEFAULT_WINDOW:
+            self._conn.increment_flow_control_window(settings.connection_window - _DEFAULT_WINDOW)
+
+    # Sending.
+
+    def open_stream(self, fields: list[Pair], is_end: bool) -> int | None:
+        stream_id = self._next_id
+        if stream_id > _LAST_STREAM_ID:
+            return None
+        sent = [
+            hpack.NeverIndexedHeaderTuple(*field) if field[0] in _SENSITIVE else hpack.HeaderTuple(*field)
+            for field in fields
+        ]
+        self._conn.send_headers(stream_id, sent, is_end)
+        self._conn.streams[stream_id].request_method = b""  # or it would count the body of an answer to HEAD itself
+        self._next_id = stream_id + 2
+        self._unused[stream_id] = 0
+        return stream_id
+
+    def send_data(self, stream_id: int, data: bytes, is_end: bool) -> None:
+        self._idle_frames = max(0, self._idle_frames - _PROGRESS)
+        self._conn.send_data(stream_id, data, is_end)
+
+    def send_trailers(self, stream_id: int, fields: list[Pair]) -> None:
+        self._conn.send_headers(stream_id, [hpack.HeaderTuple(*field) for field in fields], True)
+
+    def window(self, stream_id: int) -> int:
+        return self._conn.local_flow_control_window(stream_id)
+
+    def credit(self, stream_id: int, count: int) -> None:
+        unused = self._unused.get(stream_id)
+        if unused is None:
+            return
+        self._unused[stream_id] = unused = unused + count
+        if unused >= self._window_size // 2:
+            self._unused[stream_id] = 0
+            self._conn.increment_flow_control_window(unused, stream_id)
+
+    def reset(self, stream_id: int, code: int) -> None:
+        if self._unused.pop(stream_id, None) is not None:
+            self._conn.reset_stream(stream_id, code)
+
+    def ping(self) -> None:
+        self._conn.ping(b"httpcore")
+
+    def go_away(self, code: int) -> None:
+        self._conn.close_connection(code)
+
+    def take_output(self) -> bytes:
+        return self._conn.data_to_send()
+
+    # Receiving.
+
+    def receive(self, data: bytes, events: HTTP2Events) -> None:
+        received = self._received
+        received += data
+        if not self._has_settings:
+            self._check_preface()
+        start = 0
+        try:
+            while len(received) - start >= _HEADER:
+                length = received[start] << 16 | received[start + 1] << 8 | received[start + 2]
+                if length > self._conn.max_inbound_frame_size:
+                    self._break(ErrorCode.FRAME_SIZE_ERROR, f"the peer sent a frame of {length} bytes")
+                end = start + _HEADER + length
+                if end > len(received):
+                    break
+                self._receive_frame(bytes(received[start:end]), events)
+                start = end
+        finally:
+            del received[:start]
+
+    def _check_preface(self) -> None:
+        received = self._received
+        if received[:5] == b"HTTP/":
+            line = bytes(received).partition(b"\r\n")[0][:80]
+            self._break(ErrorCode.PROTOCOL_ERROR, f"the peer does not speak HTTP/2: it answered with {line!r}")
+        if len(received) >= _HEADER:
+            if received[3] != _SETTINGS:
+                self._break(ErrorCode.PROTOCOL_ERROR, "the peer's first frame is not SETTINGS")
+            self._has_settings = True
+
+    def _receive_frame(self, frame: bytes, events: HTTP2Events) -> None:
+        kind, flags = frame[3], frame[4]
+        stream_id = int.from_bytes(frame[5:9], "big") & _LAST_STREAM_ID
+        if kind == _GOAWAY and stream_id == 0 and len(frame) >= _HEADER + 8 and not self._in_headers:
+            last = int.from_bytes(frame[9:13], "big") & _LAST_STREAM_ID
+            events.going_away(last, int.from_bytes(frame[13:17], "big"), frame[17:])
+            return
+        self._note_work(kind, frame, stream_id)
+        if kind in (_HEADERS, _CONTINUATION):
+            if kind == _HEADERS:
+                self._decoder.is_end = bool(flags & _END_STREAM)
+            self._in_headers = not flags & _END_HEADERS
+        elif kind == _RST_STREAM and not (stream_id % 2 and stream_id < self._next_id):
+            self._break(ErrorCode.PROTOCOL_ERROR, "the peer reset a stream that was never opened")
+        for event in self._feed(frame):
+            self._tell(event, events)
+
+    def _note_work(self, kind: int, frame: bytes, stream_id: int) -> None:
+        """Count what brings nothing forward, so that a flood of it ends."""
+        if kind == _DATA:
+            padding = frame[_HEADER] + 1 if frame[4] & 0x8 and len(frame) > _HEADER else 0
+            is_progress = len(frame) - _HEADER > padding or bool(frame[4] & _END_STREAM)
+        else:
+            is_progress = kind == _HEADERS
+        if is_progress and stream_id in self._unused:
+            self._idle_frames = max(0, self._idle_frames - _PROGRESS)
+            return
+        self._idle_frames += _SUSPECT if kind in (_DATA, _RST_STREAM) and stream_id not in self._unused else 1
+        if kind == _DATA and stream_id in self._unused:
+            self._idle_frames += _SUSPECT - 1
+        if self._idle_frames > _MAX_IDLE_FRAMES:
+            self._break(ErrorCode.ENHANCE_YOUR_CALM, "the peer floods the connection with frames that say nothing")
+
+    def _feed(self, frame: bytes) -> list[h2.events.Event]:
+        try:
+            return self._conn.receive_data(frame)
+        except h2.exceptions.ProtocolError as exc:  # for which h2 has made a GOAWAY
+            raise RemoteProtocolError(f"the peer broke HTTP/2: {exc or type(exc).__name__}") from exc
+        except Exception as exc:  # a frame that h2 does not understand, and has no error of its own for
+            self._break(ErrorCode.PROTOCOL_ERROR, f"the peer broke HTTP/2: {exc!r}", exc)
+
+    def _break(self, code: ErrorCode, reason: str, cause: Exception | None = None) -> NoReturn:
+        self._conn.close_connection(code, last_stream_id=0)
+        raise RemoteProtocolError(f"{reason} ({name_of(code)})") from cause
+
+    def _tell(self, event: h2.events.Event, events: HTTP2Events) -> None:
+        match event:
+            case h2.events.DataReceived():
+                self._tell_data(event, events)
+            case h2.events.ResponseReceived() | h2.events.InformationalResponseReceived():
+                self._tell_headers(event.stream_id, events)
+            case h2.events.TrailersReceived():
+                self._tell_headers(event.stream_id, events)
+            case h2.events.StreamReset():
+                self._unused.pop(event.stream_id, None)
+                events.stream_reset(event.stream_id, int(event.error_code or 0), event.remote_reset)
+            case h2.events.WindowUpdated():
+                events.window_opened(event.stream_id or 0)
+            case h2.events.RemoteSettingsChanged():
+                self._note_settings(event, events)
+            case h2.events.PingAckReceived():
+                events.pong()
+
+    def _tell_headers(self, stream_id: int, events: HTTP2Events) -> None:
+        if stream_id in self._unused:
+            events.headers_received(stream_id, self._decoder.fields, self._decoder.is_end)
+
+    def _tell_data(self, event: h2.events.DataReceived, events: HTTP2Events) -> None:
+        """The connection's window is given back at once: what it bounds is bounded by those of the streams, and so a
+        body that nobody reads holds nobody up."""
+        stream_id, size = event.stream_id, event.flow_controlled_length
+        self._uncredited += size
+        if self._uncredited >= self._connection_window // 2:
+            self._conn.increment_flow_control_window(self._uncredited)
+            self._uncredited = 0
+        if stream_id in self._unused:
+            is_end = event.stream_ended is not None
+            if padding := size - len(event.data):
+                self._unused[stream_id] += padding
+            events.data_received(stream_id, event.data, is_end)
+
+    def _note_settings(self, event: h2.events.RemoteSettingsChanged, events: HTTP2Events) -> None:
+        codes, remote = h2.settings.SettingCodes, self._conn.remote_settings
+        push = event.changed_settings.get(codes.ENABLE_PUSH)
+        if push is not None and push.new_value:
+            self._break(ErrorCode.PROTOCOL_ERROR, "the peer offers to be pushed to, which only a client may")
+        self.max_streams = remote.max_concurrent_streams
+        self.max_frame = remote.max_frame_size
+        self.has_extended_connect = bool(remote.enable_connect_protocol)
+        events.settings_received()
+        events.window_opened(0)
+
+
+def _make_connection(settings: HTTP2) -> h2.connection.H2Connection:
+    conn = h2.connection.H2Connection(
+        h2.config.H2Configuration(
+            client_side=True,
+            validate_outbound_headers=False,  # `Request` has checked them
+            normalize_outbound_headers=False,
+            validate_inbound_headers=False,  # `ResponseReader` does
+            normalize_inbound_headers=False,
+        )
+    )
+    codes = h2.settings.SettingCodes
+    conn.local_settings = h2.settings.Settings(
+        client=True,
+        initial_values={
+            codes.ENABLE_PUSH: 0,
+            codes.INITIAL_WINDOW_SIZE: settings.stream_window,
+            codes.MAX_FRAME_SIZE: settings.max_frame_size,
+            codes.MAX_HEADER_LIST_SIZE: settings.max_header_list_size,
+        },
+    )
+    conn.max_inbound_frame_size = settings.max_frame_size
+    return conn

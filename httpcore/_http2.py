@@ -1,0 +1,477 @@
+"""One HTTP/2 connection: many exchanges at once over a `Stream`, and no task in the background.
+
+Whoever needs something that only the peer can give calls `pump`. The first one takes the read baton and reads for all;
+the others wait until what was read is for them, or until the baton is free. Whoever leaves, in whatever way, passes the
+baton on, and whoever receives it looks again first, because its answer may have come meanwhile. One more of them may
+drain: wait until the peer takes what is queued. Nobody waits for the network while holding what another one needs.
+
+All state changes in plain functions under one lock, for threads. Within it bytes are handed to the operating system
+only as far as it takes them at once.
+
+Source: RFC 9113.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from enum import Enum
+
+from ._config import HTTP2, Limits
+from ._engines.framing import ResponseHead
+from ._engines.http2 import ErrorCode, HTTP2Engine, name_of
+from ._errors import (
+    HTTPCoreError,
+    NetworkError,
+    ReadError,
+    ReadTimeout,
+    RemoteProtocolError,
+    WriteError,
+    WriteTimeout,
+)
+from ._headers import Pair
+from ._http2_stream import HTTP2Stream
+from ._streams import Backend, Stream, StreamInfo
+
+__all__ = ["HTTP2Connection"]
+
+# asyncio reads as much at once.
+_RECEIVE = 256 * 1024
+# What is queued of one body before others get their turn, and the operating system its share.
+_SEND = 128 * 1024
+# Where nobody reads any more while one waits to send, the two might wait for each other: so it looks this often.
+_LISTEN_SECONDS = 0.1
+
+
+class _Role(Enum):
+    """What a stream does while it waits."""
+
+    READ = 1
+    DRAIN = 2
+    DRAIN_AND_LISTEN = 3
+    WAIT = 4
+    LOOK_AGAIN = 5
+
+
+class HTTP2Connection:
+    """See the module; `Connection` for what the pool asks of it, and `Multiplexer` for what its streams do.
+
+    Args:
+        stream: connected, and secured where it has to be.
+        engine: a new one.
+        backend: the world that the stream belongs to.
+        settings: how HTTP/2 is spoken.
+        limits: of heads.
+    """
+
+    keepalive: float | None = None
+
+    def __init__(self, stream: Stream, engine: HTTP2Engine, backend: Backend, settings: HTTP2, limits: Limits) -> None:
+        self._io = stream
+        self._engine = engine
+        self.backend = backend
+        self._settings = settings
+        self.max_header_count = limits.max_header_count
+        self._lock = threading.Lock()
+        self._streams: dict[int, HTTP2Stream] = {}
+        self._waiting: dict[HTTP2Stream, None] = {}
+        self._reader: object | None = None
+        self._drainer: object | None = None
+        self._is_blocked = False
+        self._write_error: WriteError | None = None
+        self._failure: HTTPCoreError | None = None
+        self._is_going = False
+        self._on_change: Callable[[], None] | None = None
+        self._has_changed = False
+        self._heard_at = backend.now()
+        self._pinged_at: float | None = None
+        self.is_closed = False
+
+    # As the pool keeps it.
+
+    @property
+    def info(self) -> StreamInfo:
+        return self._io.info
+
+    @property
+    def capacity(self) -> int:
+        return min(self._settings.max_concurrent_streams, self._engine.max_streams)
+
+    @property
+    def is_retiring(self) -> bool:
+        return self.is_closed or self._is_going
+
+    @property
+    def has_extended_connect(self) -> bool:
+        return self._engine.has_extended_connect
+
+    def new_carrier(self) -> HTTP2Stream:
+        return HTTP2Stream(self)
+
+    def watch(self, on_change: Callable[[], None]) -> None:
+        self._on_change = on_change
+        self._io.watch(self._catch_up)
+
+    def is_stale(self) -> bool:
+        if not (self.is_retiring or self._streams):
+            self._catch_up()
+        return self.is_retiring
+
+    def _catch_up(self) -> None:
+        """Take in what has come while nobody reads."""
+        with self._lock:
+            if self._reader is not None or self.is_closed:
+                return
+            self._reader = self
+        try:
+            while not self.is_closed and (data := self._read_now()) is not None:
+                self._dispatch(data)
+        finally:
+            self._leave(self)
+
+    def _read_now(self) -> bytes | None:
+        try:
+            return self._io.read(_RECEIVE)
+        except ReadError as exc:
+            self._fail(exc)
+            return None
+
+    def close(self) -> None:
+        self._end(ReadError("the connection was closed here"), ErrorCode.NO_ERROR)
+
+    def abandon(self) -> None:
+        self.is_closed = True
+        self._io.abandon()
+
+    # As its streams use it.
+
+    def open(self, stream: HTTP2Stream, fields: list[Pair], is_end: bool) -> bool:
+        with self._lock:
+            if self._failure is not None or self._is_going:
+                stream.was_refused = True
+                raise RemoteProtocolError("the peer ended the connection before the request was sent on it")
+            if len(self._streams) >= self._engine.max_streams:
+                return False
+            stream_id = self._engine.open_stream(fields, is_end)
+            if stream_id is None:
+                stream.was_refused = self._is_going = self._has_changed = True
+                raise RemoteProtocolError("the connection has no stream ids left")
+            stream.stream_id = stream_id
+            self._streams[stream_id] = stream
+        return True
+
+    def send(self, stream: HTTP2Stream, data: memoryview, is_end: bool) -> int | None:
+        with self._lock:
+            stream_id = stream.stream_id
+            if self._is_blocked or stream_id not in self._streams:
+                return None
+            allowed = min(len(data), _SEND, self._engine.window(stream_id)) if data else 0
+            if data and allowed <= 0:
+                return None
+            largest, sent = self._engine.max_frame, 0
+            while True:
+                part = data[sent : min(sent + largest, allowed)]
+                sent += len(part)
+                is_last = sent == len(data)
+                if part or (is_last and is_end):
+                    self._engine.send_data(stream_id, bytes(part), is_last and is_end)
+                if sent >= allowed:
+                    return sent
+
+    def send_trailers(self, stream: HTTP2Stream, fields: list[Pair]) -> None:
+        with self._lock:
+            if stream.stream_id in self._streams:
+                self._engine.send_trailers(stream.stream_id, fields)
+
+    def credit(self, stream: HTTP2Stream, count: int) -> None:
+        with self._lock:
+            if stream.stream_id in self._streams:
+                self._engine.credit(stream.stream_id, count)
+        self.flush()
+
+    def reset(self, stream: HTTP2Stream, code: ErrorCode) -> None:
+        with self._lock:
+            self._waiting.pop(stream, None)
+            if stream.stream_id is None or self._streams.pop(stream.stream_id, None) is None:
+                return
+            self._engine.reset(stream.stream_id, code)
+        self.flush()
+
+    def flush(self) -> None:
+        with self._lock:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._is_blocked or self._write_error is not None or self.is_closed:
+            return
+        data = self._engine.take_output()
+        if data:
+            try:
+                self._is_blocked = not self._io.write(data)
+            except WriteError as exc:
+                self._write_error = exc
+
+    @property
+    def write_error(self) -> WriteError | None:
+        return self._write_error
+
+    # Waiting.
+
+    async def pump(self, stream: HTTP2Stream, deadline: float) -> None:
+        self.flush()
+        role = self._choose_role(stream)
+        try:
+            if role is _Role.WAIT:
+                assert stream.event is not None
+                if not await stream.event.wait(deadline):
+                    raise ReadTimeout("the peer sent nothing in time")
+            elif role is _Role.READ:
+                await self._read(deadline)
+            elif role is not _Role.LOOK_AGAIN:
+                await self._drain(deadline, role is _Role.DRAIN_AND_LISTEN)
+        finally:
+            self._leave(stream)
+
+    def _choose_role(self, stream: HTTP2Stream) -> _Role:
+        with self._lock:
+            if stream.is_woken or self.is_closed:
+                return _Role.LOOK_AGAIN
+            is_reader = self._reader is None
+            if is_reader:
+                self._reader = stream
+            if self._is_blocked and self._drainer is None:
+                self._drainer = stream
+                return _Role.DRAIN_AND_LISTEN if is_reader else _Role.DRAIN
+            if is_reader:
+                return _Role.READ
+            stream.event = self.backend.event()
+            self._waiting[stream] = None
+            return _Role.WAIT
+
+    def _leave(self, stream: object) -> None:
+        """Give back whatever batons `stream` has; where nobody reads then, the first who waits is to look."""
+        with self._lock:
+            if isinstance(stream, HTTP2Stream):
+                self._waiting.pop(stream, None)
+                stream.event = None
+                stream.is_woken = False
+            if self._reader is stream:
+                self._reader = None
+            if self._drainer is stream:
+                self._drainer = None
+            if self._waiting and (self._reader is None or (self._is_blocked and self._drainer is None)):
+                self._wake(next(iter(self._waiting)))
+
+    async def _read(self, deadline: float) -> None:
+        """Read once, for all."""
+        until = min(deadline, self._sign_of_life_due())
+        try:
+            data = await self._io.receive(_RECEIVE, until)
+        except ReadTimeout:
+            if self.backend.now() >= deadline:
+                raise
+            self._ask_for_sign_of_life()
+        except NetworkError as exc:
+            self._fail(exc)
+        else:
+            self._dispatch(data)
+
+    async def _drain(self, deadline: float, listens: bool) -> None:
+        """Wait until the peer takes what is queued. Who also has the read baton stops when there is something to read,
+        since the peer may take no more before that was read; else somebody reads meanwhile, most likely."""
+        until = deadline if listens else min(deadline, self.backend.now() + _LISTEN_SECONDS)
+        try:
+            is_taken = await self._io.drain(until, listens)
+        except WriteTimeout:
+            if until == deadline:
+                raise
+            return
+        except WriteError as exc:
+            self._write_error = exc
+            is_taken = True
+        if is_taken:
+            with self._lock:
+                self._is_blocked = False
+                self._flush()
+                self._wake_senders()
+        elif (data := self._read_now()) is not None:
+            self._dispatch(data)
+
+    def _sign_of_life_due(self) -> float:
+        if self._settings.ping_interval is None:
+            return math.inf
+        if self._pinged_at is not None:
+            return self._pinged_at + self._settings.ping_timeout
+        return self._heard_at + self._settings.ping_interval
+
+    def _ask_for_sign_of_life(self) -> None:
+        now = self.backend.now()
+        if self._pinged_at is None:
+            with self._lock:
+                self._pinged_at = now
+                self._engine.ping()
+            self.flush()
+        elif now >= self._pinged_at + self._settings.ping_timeout:
+            self._fail(ReadError(f"the peer did not answer a PING within {self._settings.ping_timeout:g} s"))
+
+    # What the peer says.
+
+    def _dispatch(self, data: bytes) -> None:
+        """Tell the streams what has come for them. With the read baton."""
+        failure: HTTPCoreError | None = None
+        with self._lock:
+            self._heard_at, self._pinged_at = self.backend.now(), None
+            try:
+                if data:
+                    self._engine.receive(data, self)
+                elif self._io.is_truncated or not self._streams:
+                    failure = ReadError("the peer ended the connection")
+                else:
+                    failure = RemoteProtocolError("the peer ended the connection before it had answered")
+            except RemoteProtocolError as exc:
+                failure = exc
+            except BaseException:  # Ctrl-C, somewhere in the middle of a change
+                failure = ReadError("the connection was given up where it was interrupted")
+                raise
+            finally:
+                if failure is None:
+                    self._flush()
+                else:
+                    self._give_up(failure)
+        self._tell_pool()
+
+    def headers_received(self, stream_id: int, fields: list[Pair], is_end: bool) -> None:
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return
+        try:
+            found = stream.reader.read_headers(fields, is_end)
+        except RemoteProtocolError as exc:
+            self._refuse(stream, exc)
+            return
+        if isinstance(found, ResponseHead):
+            stream.take_head(found)
+        else:
+            stream.trailers = found
+        self._note_end(stream, is_end)
+
+    def data_received(self, stream_id: int, data: bytes, is_end: bool) -> None:
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return
+        try:
+            stream.reader.read_data(len(data), is_end)
+        except RemoteProtocolError as exc:
+            self._refuse(stream, exc)
+            return
+        if data:
+            stream.parts.append(data)
+        self._note_end(stream, is_end)
+
+    def _note_end(self, stream: HTTP2Stream, is_end: bool) -> None:
+        if is_end:
+            stream.is_ended = True
+            if stream.has_sent_all:
+                self._remove(stream)
+        self._wake(stream)
+
+    def stream_reset(self, stream_id: int, code: int, is_remote: bool) -> None:
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return
+        self._remove(stream)
+        if not stream.is_ended:  # otherwise it only says that it wants no more of our body
+            who = "the peer reset the stream" if is_remote else "the stream was reset for a fault of the peer's"
+            stream.error = RemoteProtocolError(f"{who}: {name_of(code)}")
+            stream.was_refused = is_remote and code == ErrorCode.REFUSED_STREAM
+        self._wake(stream)
+
+    def window_opened(self, stream_id: int) -> None:
+        if stream_id == 0:
+            self._wake_senders()
+        elif (stream := self._streams.get(stream_id)) is not None and stream.is_sending:
+            self._wake(stream)
+
+    def settings_received(self) -> None:
+        self._has_changed = True
+        for stream in self._waiting:
+            if stream.stream_id is None:
+                self._wake(stream)
+
+    def going_away(self, last_stream_id: int, code: int, reason: bytes) -> None:
+        self._is_going = self._has_changed = True
+        said = f": {reason[:200].decode('ascii', 'replace')}" if reason else ""
+        for stream in [stream for stream_id, stream in self._streams.items() if stream_id > last_stream_id]:
+            self._remove(stream)
+            stream.was_refused = True
+            stream.error = RemoteProtocolError(
+                f"the peer is going away ({name_of(code)}{said}) and has not processed the request"
+            )
+            self._wake(stream)
+
+    def pong(self) -> None:
+        return None  # every byte from the peer is a sign of life
+
+    def _refuse(self, stream: HTTP2Stream, error: RemoteProtocolError) -> None:
+        """A malformed response: its stream ends, and nothing else does (RFC 9113, 8.1.1)."""
+        assert stream.stream_id is not None
+        self._remove(stream)
+        self._engine.reset(stream.stream_id, ErrorCode.PROTOCOL_ERROR)
+        stream.error = error
+        self._wake(stream)
+
+    def _remove(self, stream: HTTP2Stream) -> None:
+        if stream.stream_id is not None:
+            self._streams.pop(stream.stream_id, None)
+        for other in self._waiting:  # for a slot, which is seldom: the pool knows how many there are
+            if other.stream_id is None:
+                self._wake(other)
+                break
+
+    def _wake(self, stream: HTTP2Stream) -> None:
+        stream.is_woken = True
+        if stream.event is not None:
+            stream.event.set()
+
+    def _wake_senders(self) -> None:
+        for stream in self._streams.values():
+            if stream.is_sending:
+                self._wake(stream)
+
+    # The end.
+
+    def _fail(self, error: HTTPCoreError) -> None:
+        with self._lock:
+            self._give_up(error)
+        self._tell_pool()
+
+    def _end(self, error: HTTPCoreError, code: ErrorCode) -> None:
+        with self._lock:
+            if not self.is_closed:
+                with suppress(Exception):  # a courtesy, from an engine that may have been interrupted
+                    self._engine.go_away(code)
+                self._give_up(error)
+
+    def _give_up(self, error: HTTPCoreError) -> None:
+        """Nothing more comes or goes: every stream hears why, in an error of its own."""
+        if self.is_closed:
+            return
+        self.is_closed = self._has_changed = True
+        self._failure = error
+        for stream in self._streams.values():
+            if not (stream.is_ended and stream.has_sent_all):
+                stream.error = type(error)(*error.args)
+                stream.error.__cause__ = error.__cause__
+            self._wake(stream)
+        for stream in self._waiting:
+            self._wake(stream)
+        self._streams.clear()
+        self._io.close(b"" if self._is_blocked or self._write_error is not None else self._engine.take_output())
+
+    def _tell_pool(self) -> None:
+        if self._has_changed:
+            self._has_changed = False
+            if self._on_change is not None:
+                self._on_change()

@@ -1,0 +1,404 @@
+"""One exchange on an HTTP/2 connection: a stream of it, by RFC 9113, 8.
+
+The connection fills in what the peer says, in plain functions; everything that waits is here, and waits in
+`HTTP2Connection.pump`. Whatever is raised, cancellation included, has reset the stream, and hurts no other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
+
+from ._clock import Clock
+from ._engines.framing import ResponseHead
+from ._engines.http2 import ErrorCode, ResponseReader
+from ._errors import (
+    HTTPCoreError,
+    LocalProtocolError,
+    ReadTimeout,
+    TimeoutException,
+    WriteError,
+    WriteTimeout,
+)
+from ._headers import Headers, Pair
+from ._request import InformationalCallback, Request
+from ._streams import Backend, Event, Stream
+from ._upload import Upload
+
+__all__ = ["HTTP2Stream"]
+
+# A body up to this size goes out with its head in one write.
+_SMALL_BODY = 64 * 1024
+# curl and Go wait as long for 100 Continue before they send the body all the same.
+_CONTINUE_SECONDS = 1.0
+# How long an answer may take to come out of a connection that takes no more bytes.
+_LAST_WORDS_SECONDS = 1.0
+# Small parts seldom have to wait for anything: after so many of them the event loop gets its turn all the same.
+_PARTS_IN_A_ROW = 16
+# RFC 9113, 8.2.2; and host, which is :authority.
+_NOT_SENT = frozenset(
+    {b"host", b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"http2-settings"}
+)
+
+
+class Multiplexer(Protocol):
+    """What a stream asks of its connection. All but `pump` are plain functions that never wait."""
+
+    backend: Backend
+    max_header_count: int
+
+    @property
+    def is_retiring(self) -> bool: ...
+
+    @property
+    def write_error(self) -> WriteError | None:
+        """Why nothing can be sent any more; what the peer has said before can still be read."""
+
+    def open(self, stream: HTTP2Stream, fields: list[Pair], is_end: bool) -> bool:
+        """Send a request head; False where the peer takes no further stream at the moment.
+
+        Raises: the error that the connection has ended with.
+        """
+
+    def send(self, stream: HTTP2Stream, data: memoryview, is_end: bool) -> int | None:
+        """Queue as much of `data` as the windows allow, with the end of the body behind the last byte.
+
+        Returns: how much; None where nothing can be sent now, not even the end.
+        """
+
+    def send_trailers(self, stream: HTTP2Stream, fields: list[Pair]) -> None:
+        """End the body by trailers."""
+
+    def credit(self, stream: HTTP2Stream, count: int) -> None:
+        """The caller has taken so many bytes of the body."""
+
+    def reset(self, stream: HTTP2Stream, code: ErrorCode) -> None:
+        """End the stream, where it has not ended yet."""
+
+    def flush(self) -> None:
+        """Hand over what is queued, as far as it is taken at once. What goes wrong is heard by whoever reads."""
+
+    async def pump(self, stream: HTTP2Stream, deadline: float) -> None:
+        """Let something happen that `stream` may wait for. The caller looks whether it has, and calls again if not.
+
+        Raises: ReadTimeout, WriteTimeout.
+        Cancellation: nothing is lost, and somebody else goes on.
+        """
+
+
+class HTTP2Stream:
+    """See the module, and `Carrier` for the contract.
+
+    Attributes:
+        stream_id: once it is open.
+        error: what the stream has ended with.
+        parts: of the body, not taken yet.
+        is_ended: whether the response is here to its end.
+        has_sent_all: whether the request has gone out to its end.
+        is_sending: whether it waits for room to send, rather than for an answer.
+        event, is_woken: how the connection tells it to look again.
+    """
+
+    __slots__ = (
+        "_connection", "_head", "_interim", "_may_continue", "_rest", "_trailers_to_send", "_upload", "error", "event",
+        "has_sent", "has_sent_all", "is_ended", "is_sending", "is_woken", "parts", "reader", "stream_id", "trailers",
+        "was_refused",
+    )  # fmt: skip
+
+    reader: ResponseReader
+
+    def __init__(self, connection: Multiplexer) -> None:
+        self._connection = connection
+        self._head: ResponseHead | None = None
+        self._interim: deque[ResponseHead] = deque()
+        self._may_continue = False
+        self._rest: memoryview | None = None
+        self._trailers_to_send: Sequence[Pair] = ()
+        self._upload: Upload | None = None
+        self.stream_id: int | None = None
+        self.error: HTTPCoreError | None = None
+        self.parts: deque[bytes] = deque()
+        self.is_ended = False
+        self.has_sent = False
+        self.has_sent_all = False
+        self.is_sending = False
+        self.was_refused = False
+        self.trailers = Headers()
+        self.event: Event | None = None
+        self.is_woken = False
+
+    @property
+    def has_response_begun(self) -> bool:
+        return self._head is not None or bool(self._interim)
+
+    @property
+    def is_reusable(self) -> bool:
+        return not self._connection.is_retiring
+
+    @property
+    def is_switched(self) -> bool:
+        return False
+
+    @property
+    def stream(self) -> Stream:
+        raise NotImplementedError
+
+    @property
+    def unread(self) -> bytes:
+        return b""
+
+    @property
+    def has_ended(self) -> bool:
+        return self.is_ended and self._upload is None
+
+    def take_parts(self) -> deque[bytes]:
+        parts, self.parts = self.parts, deque()
+        return parts
+
+    def take_head(self, head: ResponseHead) -> None:
+        """A head has come. By the connection."""
+        if head.status_code >= 200:
+            self._head = head
+        else:
+            self._may_continue |= head.status_code == 100
+            self._interim.append(head)
+
+    # One exchange.
+
+    async def exchange(
+        self, request: Request, clock: Clock, on_informational: InformationalCallback | None = None
+    ) -> ResponseHead:
+        try:
+            clock.phase = "sending the request"
+            await self._begin(request, clock)
+            if self._upload is not None:
+                await self._send_body(self._upload, request, clock, on_informational)
+            clock.phase = "waiting for the response"
+            head = await self._receive_head(clock, on_informational)
+        except BaseException as exc:
+            self.close()
+            if isinstance(exc, HTTPCoreError):
+                exc.request_sent = self.has_sent and not self.was_refused
+            if self._upload is not None:
+                await self._stop_upload()
+            raise
+        if self._upload is not None and (self.is_ended or head.status_code >= 300):
+            await self._stop_upload()
+        self._close_if_ended()
+        return head
+
+    async def _begin(self, request: Request, clock: Clock) -> None:
+        """Send the head, and with it a body that is small and here."""
+        connection, body = self._connection, request.body
+        self.reader = ResponseReader(request.method, connection.max_header_count)
+        fields = _fields(request)
+        is_tunnel = request.method == b"CONNECT"
+        deadline = clock.deadline(clock.timeout.pool)
+        while not connection.open(self, fields, body is None and not is_tunnel):
+            await connection.pump(self, deadline)
+        self.has_sent = True
+        self.has_sent_all = body is None and not is_tunnel
+        if body is not None:
+            self._upload = Upload(request, self)
+            content = body.content
+            if content is not None and len(content) <= _SMALL_BODY and not request.waits_for_continue:
+                self._rest = memoryview(await self._upload.read())
+                self._send_some()
+        connection.flush()
+
+    # A request body. `Upload` asks how its parts look on the wire: as they are.
+
+    def send_data(self, data: bytes) -> bytes:
+        return data
+
+    def send_end(self, trailers: Sequence[Pair]) -> bytes:
+        self._trailers_to_send = trailers
+        return b""
+
+    async def _send_body(
+        self, upload: Upload, request: Request, clock: Clock, on_informational: InformationalCallback | None
+    ) -> None:
+        """Send the body, or as much of it as the peer wants before it answers."""
+        if request.waits_for_continue:
+            clock.phase = "waiting for 100 Continue"
+            await self._wait_for_continue(clock, on_informational)
+        clock.phase = "sending the body"
+        while self._upload is not None and self._head is None and self.error is None:
+            try:
+                await self._advance(upload, clock)
+            except WriteError:
+                if not await self._hear_last_words(clock):
+                    raise
+            self._tell_interim(on_informational)
+
+    async def _wait_for_continue(self, clock: Clock, on_informational: InformationalCallback | None) -> None:
+        deadline = clock.deadline(_CONTINUE_SECONDS)
+        try:
+            while not self._may_continue and self._head is None and self.error is None:
+                await self._connection.pump(self, deadline)
+                self._tell_interim(on_informational)
+        except ReadTimeout:
+            if clock.is_over:
+                raise
+
+    async def _advance(self, upload: Upload, clock: Clock) -> None:
+        """Send the next part of the body, or what is left of one, or wait until there is room for it."""
+        if self._rest is None:
+            if upload.read_count % _PARTS_IN_A_ROW == _PARTS_IN_A_ROW - 1:
+                await self._connection.backend.checkpoint()
+            self._rest = memoryview(await self._read_part(upload, clock))
+        if self._connection.write_error is not None:
+            raise self._connection.write_error
+        if self._send_some():
+            self._connection.flush()
+            return
+        self.is_sending = True
+        try:
+            await self._connection.pump(self, clock.deadline(clock.timeout.write))
+        except ReadTimeout as exc:
+            raise WriteTimeout("the peer opened no window to send the body in time") from exc
+        finally:
+            self.is_sending = False
+
+    def _send_some(self) -> bool:
+        """Queue what there is room for; False where there is none."""
+        upload, rest = self._upload, self._rest
+        assert upload is not None
+        assert rest is not None
+        ends_here = upload.is_read and not self._trailers_to_send
+        sent = self._connection.send(self, rest, ends_here)
+        if sent is None:
+            return False
+        if sent < len(rest):
+            self._rest = rest[sent:]
+            return True
+        self._rest = None
+        if upload.is_read:
+            if self._trailers_to_send:
+                self._connection.send_trailers(self, [(name.lower(), value) for name, value in self._trailers_to_send])
+            self.has_sent_all = True
+            self._upload = None
+        return True
+
+    async def _read_part(self, upload: Upload, clock: Clock) -> bytes:
+        """The next bytes of the caller's body, which may take its time, but no more than the request as a whole has."""
+        if clock.total == math.inf or not upload.is_async:
+            return await upload.read()
+        try:
+            return await self._connection.backend.until(upload.read(), clock.total)
+        except TimeoutError as exc:
+            if not clock.is_over:
+                raise  # the caller's own
+            raise WriteTimeout("the caller's body gave no further part in time") from exc
+
+    async def _hear_last_words(self, clock: Clock) -> bool:
+        """Whether a peer that takes no more bytes has answered before."""
+        clock.phase = "reading an early response"
+        deadline = clock.deadline(_LAST_WORDS_SECONDS)
+        try:
+            while self._head is None and self.error is None:
+                await self._connection.pump(self, deadline)
+        except TimeoutException:
+            pass
+        clock.phase = "sending the body"
+        return self._head is not None
+
+    async def _stop_upload(self) -> None:
+        """The peer wants no more of the body. What it has to say it may say to the end."""
+        upload, self._upload, self._rest = self._upload, None, None
+        if upload is not None:
+            await upload.aclose()
+
+    # The response.
+
+    async def _receive_head(self, clock: Clock, on_informational: InformationalCallback | None) -> ResponseHead:
+        deadline = clock.deadline(clock.timeout.read)
+        while self._head is None:
+            if self.error is not None:
+                raise self.error
+            await self._connection.pump(self, deadline)
+            if self._interim:  # the peer is alive and says so
+                self._tell_interim(on_informational)
+                deadline = clock.deadline(clock.timeout.read)
+        self._tell_interim(on_informational)
+        return self._head
+
+    def _tell_interim(self, on_informational: InformationalCallback | None) -> None:
+        while self._interim:
+            interim = self._interim.popleft()
+            if on_informational is not None:
+                on_informational(interim.status_code, interim.headers)
+
+    async def receive_body(self, clock: Clock) -> bytes:
+        try:
+            while not self.parts:
+                if self.is_ended:
+                    if self._upload is not None:
+                        await self._stop_upload()
+                    self._close_if_ended()
+                    return b""
+                if self.error is not None:
+                    raise self.error
+                if self._upload is not None:
+                    await self._advance_or_stop(self._upload, clock)
+                else:
+                    await self._connection.pump(self, clock.deadline(clock.timeout.read))
+        except BaseException as exc:
+            self.close()
+            if isinstance(exc, HTTPCoreError):
+                exc.request_sent = True
+            if self._upload is not None:
+                await self._stop_upload()
+            raise
+        part = self.parts.popleft()
+        if not self.is_ended:
+            self._connection.credit(self, len(part))
+        else:
+            self._close_if_ended()
+        return part
+
+    async def _advance_or_stop(self, upload: Upload, clock: Clock) -> None:
+        """`_advance` while the response is read: where the peer takes no more, what it has said can still be read."""
+        try:
+            await self._advance(upload, clock)
+        except WriteError:
+            await self._stop_upload()
+
+    def _close_if_ended(self) -> None:
+        """The response is here, and what is left of the request is of no use to the peer (RFC 9113, 8.1)."""
+        if self.is_ended and not self.has_sent_all and self._upload is None:
+            self._connection.reset(self, ErrorCode.NO_ERROR)
+
+    async def drain(self, clock: Clock) -> None:
+        self.close()
+        if self._upload is not None:
+            await self._stop_upload()
+
+    def close(self) -> None:
+        """Reset the stream, where it has not ended; what comes for it is given back to the connection's window."""
+        self._connection.reset(self, ErrorCode.CANCEL)
+
+
+def _fields(request: Request) -> list[Pair]:
+    """The request head as RFC 9113, 8.3.1 has it."""
+    authority, fields = b"", []
+    for name, value in request.headers:
+        key = name.lower()
+        if key == b"host":
+            authority = value
+        elif key not in _NOT_SENT and (key != b"te" or value.lower() == b"trailers"):
+            fields.append((key, value))
+    if request.method == b"CONNECT":
+        if request.body is not None:
+            raise LocalProtocolError("a CONNECT request has no body (RFC 9110, 9.3.6)")
+        return [(b":method", b"CONNECT"), (b":authority", request.target), *fields]
+    scheme = request.url.origin.scheme.encode("ascii")
+    return [
+        (b":method", request.method),
+        (b":authority", authority),
+        (b":scheme", scheme),
+        (b":path", request.target),
+        *fields,
+    ]
