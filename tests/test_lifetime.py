@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 import os
+import socket
 import subprocess
 import sys
 import textwrap
 import time
 import warnings
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import psutil
@@ -56,17 +57,17 @@ async def test_p07_a_connection_that_the_peer_closes_while_idle_is_closed_withou
     with ScriptedPeer(script) as peer:
         http = world.pool(limits=httpcore.Limits(keepalive_expiry=60))
         await world.gather_ok(*[lambda: http.request("GET", peer.url)] * 5)
-        await world.until(lambda: peer.open_connections == 0 and not half_closed_sockets(peer.port), 1.0)
+        await world.until(lambda: peer.open_connections == 0 and not half_closed_sockets(peer.port), 5)
         assert http.connections == []
 
 
 @only_worlds("asyncio", "uvloop")
 async def test_p07_idle_connections_expire_without_further_requests(world: World) -> None:
     with ScriptedPeer(serve) as peer:
-        http = world.pool(limits=httpcore.Limits(keepalive_expiry=0.3))
+        http = world.pool(limits=httpcore.Limits(keepalive_expiry=0.6))
         await world.gather_ok(*[lambda: http.request("GET", peer.url)] * 5)
         assert peer.open_connections == peer.accepted
-        await world.until(lambda: peer.open_connections == 0, 1.3)
+        await world.until(lambda: peer.open_connections == 0, 5)
         assert http.connections == []
         assert http.stats().closed == {"expired": peer.accepted}
         assert not half_closed_sockets(peer.port)
@@ -108,7 +109,7 @@ async def test_p07_a_connection_with_a_shorter_life_is_not_kept_by_one_with_a_lo
         http = world.pool(limits=httpcore.Limits(keepalive_expiry=60))
         await http.request("GET", lasting.url)
         await http.request("GET", peer.url)
-        await world.until(lambda: peer.open_connections == 0, 2.0)
+        await world.until(lambda: peer.open_connections == 0, 5)
         assert lasting.open_connections == 1
 
 
@@ -132,7 +133,7 @@ async def test_p07_a_banked_connection_expires_too(world: World) -> None:
 
     with ScriptedPeer(script) as peer, ScriptedPeer(serve) as other:
         url = peer.url.replace("127.0.0.1", "localhost")
-        http = world.pool(limits=httpcore.Limits(keepalive_expiry=0.3), network=httpcore.Network(resolver=resolve))
+        http = world.pool(limits=httpcore.Limits(keepalive_expiry=0.6), network=httpcore.Network(resolver=resolve))
         held = await http.request("GET", url, stream=True)
         async with world.tasks() as tasks:
             waiting = tasks.start(lambda: http.request("GET", url))
@@ -143,9 +144,9 @@ async def test_p07_a_banked_connection_expires_too(world: World) -> None:
         await world.until(lambda: http.stats().idle == 1)
         assert peer.accepted == 2
         if world.name == "trio":
-            await world.sleep(0.9)
+            await world.sleep(1.2)
             await http.request("GET", other.url)
-        await world.until(lambda: peer.open_connections == 0, 1.3)
+        await world.until(lambda: peer.open_connections == 0, 5)
 
 
 # P09: age and number of requests
@@ -164,10 +165,10 @@ async def test_p09_a_connection_retires_after_its_last_request_and_never_in_it(w
 
     with ScriptedPeer(script) as peer:
         gate = peer.gate()
-        http = world.pool(limits=httpcore.Limits(max_connection_age=0.3))
+        http = world.pool(limits=httpcore.Limits(max_connection_age=0.8))
         await http.request("GET", peer.url)
         response = await http.request("GET", peer.url + "long", stream=True)
-        await world.sleep(0.4)  # it grows old in the middle of its second request
+        await world.sleep(0.9)  # it grows old in the middle of its second request
         assert http.stats().active == 1
         gate.open()
         assert await response.read() == b"longlong"
@@ -237,7 +238,7 @@ def run_script(source: str, *arguments: str) -> None:
         [sys.executable, "-X", "dev", "-W", "error", "-c", not_slow + textwrap.dedent(source), *arguments],
         capture_output=True,
         text=True,
-        timeout=25,
+        timeout=50,
         env={**os.environ, "PYTHONPATH": os.getcwd()},
     )
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
@@ -574,6 +575,140 @@ async def test_p17_requests_that_fail_leave_nothing_for_the_garbage_collector(wo
     assert objects < 0.5
 
 
+def end_badly(conn: Conn) -> None:
+    """A peer that does what the path says, and reads no body."""
+    target = conn.read_head().target
+    if target == b"/silence":
+        conn.peer.wait_for(lambda: not conn.is_open)
+    elif target == b"/reset":
+        conn.rst()
+    elif target == b"/nonsense":
+        conn.send(b"what?\r\n\r\n")
+    elif target == b"/short":
+        conn.send(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc")
+    elif target == b"/undecodable":
+        conn.respond(body=b"abc", headers=[(b"content-encoding", b"gzip"), (b"connection", b"close")])
+    elif target == b"/too-coded":
+        codings = b", ".join([b"gzip"] * 9)
+        conn.respond(body=b"abc", headers=[(b"content-encoding", codings), (b"connection", b"close")])
+
+
+def break_off() -> Iterator[bytes]:
+    yield b"x"
+    raise ZeroDivisionError
+
+
+WAYS_TO_FAIL: dict[str, tuple[type[Exception], dict[str, Any]]] = {
+    "/silence": (httpcore.ReadTimeout, {"timeout": httpcore.Timeout(5, read=0.001)}),
+    "/silence in all": (httpcore.TotalTimeout, {"timeout": httpcore.Timeout(5, total=0.005)}),
+    "/silence to an upload": (httpcore.WriteTimeout, {"body": LARGE * 4, "timeout": httpcore.Timeout(5, write=0.001)}),
+    "/reset": (httpcore.NetworkError, {}),
+    "/reset of an upload": (httpcore.NetworkError, {"body": LARGE * 4}),
+    "/end": (httpcore.RemoteProtocolError, {}),
+    "/nonsense": (httpcore.RemoteProtocolError, {}),
+    "/short": (httpcore.RemoteProtocolError, {}),
+    "/undecodable": (httpcore.DecodingError, {}),
+    "/too-coded": (httpcore.DecodingError, {}),
+    "/silence after a broken body": (ZeroDivisionError, {"body": break_off}),
+}
+
+
+@pytest.mark.parametrize("way", WAYS_TO_FAIL)
+async def test_p17_a_failed_exchange_leaves_nothing_for_the_garbage_collector(world: World, way: str) -> None:
+    expected, options = WAYS_TO_FAIL[way]
+    with ScriptedPeer(end_badly, expect_disconnect=True) as peer:
+        http = world.pool(network=httpcore.Network(socket_options=((socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384),)))
+
+        async def act() -> None:
+            body = options.get("body")
+            try:
+                await http.request(
+                    "POST", peer.origin + way.split()[0], body=body() if callable(body) else body, **rest
+                )
+            except expected:
+                return
+            raise AssertionError("it should have failed")
+
+        rest = {name: value for name, value in options.items() if name != "body"}
+        objects, _ = await objects_left(world, act, 50)
+        assert objects < 0.5
+
+
+@pytest.mark.parametrize("way", ["refused", "in time", "in all", "tls", "certificate"])
+async def test_p17_a_failed_dial_leaves_nothing_for_the_garbage_collector(
+    world: World, way: str, black_hole: tuple[str, int], ca: CertificateAuthority
+) -> None:
+    def script(conn: Conn) -> None:
+        conn.recv()
+        conn.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    hole = "http://{}:{}/".format(*black_hole)
+    with (
+        ScriptedPeer(script) as peer,
+        ScriptedPeer(serve, tls=ca.server_context()) as secure,
+        ScriptedPeer(serve) as gone,
+    ):
+        gone.stop_listening()
+        expected, url, timeout = {
+            "refused": (httpcore.ConnectError, gone.url, None),
+            "in time": (httpcore.ConnectTimeout, hole, httpcore.Timeout(5, connect=0.001)),
+            "in all": (httpcore.TotalTimeout, hole, httpcore.Timeout(5, total=0.001)),
+            "tls": (httpcore.ConnectError, peer.url.replace("http:", "https:"), None),
+            "certificate": (httpcore.ConnectError, secure.url, None),
+        }[way]
+        http = world.pool()
+
+        async def act() -> None:
+            try:
+                await http.request("GET", url, timeout=timeout)
+            except expected:
+                secure.tls_errors.clear()  # they are the peer's, and it keeps them
+                return
+            raise AssertionError("it should have failed")
+
+        objects, _ = await objects_left(world, act, 50)
+        assert objects < 0.5
+
+
+async def test_p17_an_error_in_a_thread_leaves_nothing_for_the_garbage_collector(world: World) -> None:
+    """As of a name that does not resolve."""
+    backend = make_backend(world.backend)
+
+    def fail() -> None:
+        raise OSError("no such name")
+
+    async def act() -> None:
+        try:
+            await backend.to_thread(fail, backend.now() + 10)
+        except OSError:
+            return
+        raise AssertionError("it should have failed")
+
+    objects, _ = await objects_left(world, act, 50)
+    assert objects < 0.5
+
+
+@loops
+@pytest.mark.parametrize("is_dialing", [False, True])
+async def test_p17_a_cancelled_request_leaves_nothing_for_the_garbage_collector(
+    world: World, black_hole: tuple[str, int], is_dialing: bool
+) -> None:
+    with ScriptedPeer(end_badly, expect_disconnect=True) as peer:
+        url = "http://{}:{}/".format(*black_hole) if is_dialing else peer.origin + "/silence"
+        http = world.pool()
+
+        async def act() -> None:
+            try:
+                async with world.timeout(0.003):
+                    await http.request("GET", url)
+            except TimeoutError:
+                return
+            raise AssertionError("it should have been cancelled")
+
+        objects, _ = await objects_left(world, act, 50)
+        assert objects < 0.5
+
+
 # P18: forgotten responses
 
 
@@ -622,7 +757,7 @@ async def test_p18_a_forgotten_response_gives_its_slot_to_who_waits_for_it(world
                 held.clear()
             began = time.monotonic()
             assert [(await task.outcome()).body for task in waiting] == [b"served"] * 3
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < 3
 
 
 async def test_p18_a_forgotten_response_in_a_cycle_is_found_by_the_garbage_collector(world: World) -> None:

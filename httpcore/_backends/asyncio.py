@@ -96,7 +96,8 @@ class AsyncioStream(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._rescue_unread()
         self._is_ended = True
-        self._error = self._error or exc
+        if exc is not None and self._error is None:
+            self._error = exc.with_traceback(None)  # which leads to frames that hold this stream
         self._transport = None
         self._wake(self._reader)
         self._wake(self._writer)
@@ -372,7 +373,10 @@ class AsyncioBackend:
 
     async def until(self, awaitable: Awaitable[T], deadline: float) -> T:
         async with asyncio.timeout(None if deadline == math.inf else deadline - time.monotonic()):
-            return await awaitable
+            try:
+                return await awaitable
+            finally:
+                del awaitable  # a future holds the error, whose traceback holds this frame
 
     async def resolve(self, host: str, port: int, deadline: float) -> Sequence[tuple[int, Any]]:
         found = await self.until(self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM), deadline)
