@@ -194,9 +194,11 @@ class HTTP2Connection:
     def reset(self, stream: HTTP2Stream, code: ErrorCode) -> None:
         with self._lock:
             self._waiting.pop(stream, None)
-            if stream.stream_id is None or self._streams.pop(stream.stream_id, None) is None:
+            if stream.stream_id not in self._streams:
                 return
+            assert stream.stream_id is not None
             self._engine.reset(stream.stream_id, code)
+            self._remove(stream)
         self.flush()
 
     def flush(self) -> None:
@@ -417,14 +419,14 @@ class HTTP2Connection:
     def _refuse(self, stream: HTTP2Stream, error: RemoteProtocolError) -> None:
         """A malformed response: its stream ends, and nothing else does (RFC 9113, 8.1.1)."""
         assert stream.stream_id is not None
-        self._remove(stream)
         self._engine.reset(stream.stream_id, ErrorCode.PROTOCOL_ERROR)
+        self._remove(stream)
         stream.error = error
         self._wake(stream)
 
     def _remove(self, stream: HTTP2Stream) -> None:
-        if stream.stream_id is not None:
-            self._streams.pop(stream.stream_id, None)
+        if stream.stream_id is not None and self._streams.pop(stream.stream_id, None) is not None:
+            self._engine.forget(stream.stream_id)
         for other in self._waiting:  # for a slot, which is seldom: the pool knows how many there are
             if other.stream_id is None:
                 self._wake(other)

@@ -252,6 +252,8 @@ class ConnectionPool:
         Cancellation: nothing stays reserved, and what had been given goes on to the next.
         """
         clock.phase = "waiting for a connection"
+        if clock.total != math.inf and clock.is_over:
+            raise TotalTimeout(f"the total timeout of {clock.timeout.total:g} s passed before anything was sent")
         while True:
             now = backend.now()
             if self._forgotten or now >= self._sweep_at:

@@ -11,6 +11,7 @@ before it sees a frame:
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import NoReturn
 
 import h2.config
@@ -28,9 +29,15 @@ from .http2 import ErrorCode, HTTP2Events, name_of
 
 __all__ = ["H2Engine"]
 
-_DATA, _HEADERS, _PRIORITY, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _CONTINUATION = 0, 1, 2, 3, 4, 6, 7, 9
-_END_STREAM, _END_HEADERS = 0x1, 0x4
+_DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE, _CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
+_END_STREAM, _ACK, _END_HEADERS, _PADDED = 0x1, 0x1, 0x4, 0x8
 _HEADER = 9
+# Frames of one size (RFC 9113, 6.4, 6.7 and 6.9).
+_SIZES = {_RST_STREAM: 4, _PING: 8, _WINDOW_UPDATE: 4}
+# Which may only come on a stream that we have opened.
+_ON_STREAMS = frozenset({_DATA, _HEADERS, _RST_STREAM, _WINDOW_UPDATE, _CONTINUATION})
+# RFC 7541, 4.2: to the smallest that was agreed upon meanwhile, and to the last.
+_MAX_TABLE_UPDATES = 2
 _DEFAULT_WINDOW = 65_535
 # RFC 9113, 6.5.2 and 3.4: what to assume until the peer has sent its settings.
 _MAX_STREAMS_UNTIL_SAID = 100
@@ -55,13 +62,14 @@ class _Decoder(hpack.Decoder):
 
     Attributes:
         fields: of the last block.
-        is_end: whether the block ends its stream, set beforehand.
+        may_be_interim: whether its stream can go on behind the block, set beforehand.
     """
 
     fields: list[Pair]
-    is_end = False
+    may_be_interim = False
 
     def decode(self, data: bytes, raw: bool = False) -> list[hpack.HeaderTuple]:
+        _check_table_updates(data)
         try:
             self.fields = [(bytes(name), bytes(value)) for name, value in super().decode(data, raw=True)]
         except hpack.OversizedHeaderListError:
@@ -69,8 +77,37 @@ class _Decoder(hpack.Decoder):
         except Exception as exc:
             raise _CompressionError(f"the header block does not decode: {exc}") from exc
         is_interim = self.fields and self.fields[0][0] == b":status" and self.fields[0][1][:1] == b"1"
-        status = b"100" if is_interim and not self.is_end else b"200"
+        status = b"100" if is_interim and self.may_be_interim else b"200"
         return [hpack.HeaderTuple(b":status", status)]
+
+
+def _check_table_updates(block: bytes) -> None:
+    """Raises: _CompressionError where a block begins with more changes of the table's size than there can be."""
+    updates = at = 0
+    while at < len(block) and block[at] & 0xE0 == 0x20:
+        updates += 1
+        if updates > _MAX_TABLE_UPDATES:
+            raise _CompressionError("the header block changes the size of its table without end")
+        at += 1
+        if block[at - 1] & 0x1F == 0x1F:  # an integer of several bytes (RFC 7541, 5.1)
+            while at < len(block) and block[at] & 0x80:
+                at += 1
+            at += 1
+
+
+class _Open:
+    """What is kept of a stream that has not ended.
+
+    Attributes:
+        unused: bytes that were used, and not given back to the peer's window yet.
+        has_head: whether the final head of its response has come.
+    """
+
+    __slots__ = ("has_head", "unused")
+
+    def __init__(self) -> None:
+        self.unused = 0
+        self.has_head = False
 
 
 class H2Engine:
@@ -88,10 +125,10 @@ class H2Engine:
         self._connection_window = settings.connection_window
         self._received = bytearray()
         self._has_settings = False
-        self._in_headers = False
+        self._in_headers = self._is_end = False
         self._idle_frames = 0
         self._uncredited = 0
-        self._unused: dict[int, int] = {}
+        self._open: dict[int, _Open] = {}
         self._next_id = 1
         self._conn = _make_connection(settings)
         self._decoder = self._conn.decoder = _Decoder()
@@ -113,7 +150,7 @@ class H2Engine:
         self._conn.send_headers(stream_id, sent, is_end)
         self._conn.streams[stream_id].request_method = b""  # or it would count the body of an answer to HEAD itself
         self._next_id = stream_id + 2
-        self._unused[stream_id] = 0
+        self._open[stream_id] = _Open()
         return stream_id
 
     def send_data(self, stream_id: int, data: bytes, is_end: bool) -> None:
@@ -127,17 +164,21 @@ class H2Engine:
         return self._conn.local_flow_control_window(stream_id)
 
     def credit(self, stream_id: int, count: int) -> None:
-        unused = self._unused.get(stream_id)
-        if unused is None:
+        stream = self._open.get(stream_id)
+        if stream is None:
             return
-        self._unused[stream_id] = unused = unused + count
-        if unused >= self._window_size // 2:
-            self._unused[stream_id] = 0
-            self._conn.increment_flow_control_window(unused, stream_id)
+        stream.unused += count
+        if stream.unused >= self._window_size // 2:
+            self._conn.increment_flow_control_window(stream.unused, stream_id)
+            stream.unused = 0
 
     def reset(self, stream_id: int, code: int) -> None:
-        if self._unused.pop(stream_id, None) is not None:
-            self._conn.reset_stream(stream_id, code)
+        if self._open.pop(stream_id, None) is not None:
+            with suppress(h2.exceptions.StreamClosedError):  # both sides have ended it
+                self._conn.reset_stream(stream_id, code)
+
+    def forget(self, stream_id: int) -> None:
+        self._open.pop(stream_id, None)
 
     def ping(self) -> None:
         self._conn.ping(b"httpcore")
@@ -186,29 +227,43 @@ class H2Engine:
             last = int.from_bytes(frame[9:13], "big") & _LAST_STREAM_ID
             events.going_away(last, int.from_bytes(frame[13:17], "big"), frame[17:])
             return
+        self._check_frame(kind, flags, stream_id, len(frame) - _HEADER)
         self._note_work(kind, frame, stream_id)
+        stream = self._open.get(stream_id)
+        if stream is not None and _is_out_of_order(stream, kind, flags, frame):
+            self.reset(stream_id, ErrorCode.PROTOCOL_ERROR)
+            events.stream_reset(stream_id, ErrorCode.PROTOCOL_ERROR, False)
         if kind in (_HEADERS, _CONTINUATION):
             if kind == _HEADERS:
-                self._decoder.is_end = bool(flags & _END_STREAM)
+                self._is_end = bool(flags & _END_STREAM)
+                self._decoder.may_be_interim = not self._is_end and stream_id in self._open
             self._in_headers = not flags & _END_HEADERS
-        elif kind == _RST_STREAM and not (stream_id % 2 and stream_id < self._next_id):
-            self._break(ErrorCode.PROTOCOL_ERROR, "the peer reset a stream that was never opened")
-        for event in self._feed(frame):
-            self._tell(event, events)
+        if kind != _WINDOW_UPDATE or any(frame[_HEADER:]):  # one of 0 was an error of its stream, which has ended
+            for event in self._feed(frame):
+                self._tell(event, events)
+
+    def _check_frame(self, kind: int, flags: int, stream_id: int, length: int) -> None:
+        """Errors of the connection that h2 takes for something else, or for nothing."""
+        if kind in _SIZES and length != _SIZES[kind]:
+            self._break(ErrorCode.FRAME_SIZE_ERROR, f"the peer sent a frame of type {kind} with {length} bytes")
+        if kind == _SETTINGS and (length % 6 or (flags & _ACK and length)):
+            self._break(ErrorCode.FRAME_SIZE_ERROR, f"the peer sent SETTINGS with {length} bytes")
+        if kind in _ON_STREAMS and not (stream_id % 2 and stream_id < self._next_id):
+            if kind != _WINDOW_UPDATE or stream_id:
+                self._break(ErrorCode.PROTOCOL_ERROR, f"the peer sent a frame on stream {stream_id}, never opened")
 
     def _note_work(self, kind: int, frame: bytes, stream_id: int) -> None:
         """Count what brings nothing forward, so that a flood of it ends."""
         if kind == _DATA:
-            padding = frame[_HEADER] + 1 if frame[4] & 0x8 and len(frame) > _HEADER else 0
+            padding = frame[_HEADER] + 1 if frame[4] & _PADDED and len(frame) > _HEADER else 0
             is_progress = len(frame) - _HEADER > padding or bool(frame[4] & _END_STREAM)
         else:
             is_progress = kind == _HEADERS
-        if is_progress and stream_id in self._unused:
+        if is_progress and stream_id in self._open:
             self._idle_frames = max(0, self._idle_frames - _PROGRESS)
             return
-        self._idle_frames += _SUSPECT if kind in (_DATA, _RST_STREAM) and stream_id not in self._unused else 1
-        if kind == _DATA and stream_id in self._unused:
-            self._idle_frames += _SUSPECT - 1
+        is_suspect = kind == _DATA or (kind == _RST_STREAM and stream_id not in self._open)
+        self._idle_frames += _SUSPECT if is_suspect else 1
         if self._idle_frames > _MAX_IDLE_FRAMES:
             self._break(ErrorCode.ENHANCE_YOUR_CALM, "the peer floods the connection with frames that say nothing")
 
@@ -233,7 +288,7 @@ class H2Engine:
             case h2.events.TrailersReceived():
                 self._tell_headers(event.stream_id, events)
             case h2.events.StreamReset():
-                self._unused.pop(event.stream_id, None)
+                self._open.pop(event.stream_id, None)
                 events.stream_reset(event.stream_id, int(event.error_code or 0), event.remote_reset)
             case h2.events.WindowUpdated():
                 events.window_opened(event.stream_id or 0)
@@ -243,8 +298,10 @@ class H2Engine:
                 events.pong()
 
     def _tell_headers(self, stream_id: int, events: HTTP2Events) -> None:
-        if stream_id in self._unused:
-            events.headers_received(stream_id, self._decoder.fields, self._decoder.is_end)
+        stream, fields = self._open.get(stream_id), self._decoder.fields
+        if stream is not None:
+            stream.has_head = not (fields and fields[0][0] == b":status" and fields[0][1][:1] == b"1")
+            events.headers_received(stream_id, fields, self._is_end)
 
     def _tell_data(self, event: h2.events.DataReceived, events: HTTP2Events) -> None:
         """The connection's window is given back at once: what it bounds is bounded by those of the streams, and so a
@@ -254,11 +311,10 @@ class H2Engine:
         if self._uncredited >= self._connection_window // 2:
             self._conn.increment_flow_control_window(self._uncredited)
             self._uncredited = 0
-        if stream_id in self._unused:
-            is_end = event.stream_ended is not None
-            if padding := size - len(event.data):
-                self._unused[stream_id] += padding
-            events.data_received(stream_id, event.data, is_end)
+        stream = self._open.get(stream_id)
+        if stream is not None:
+            stream.unused += size - len(event.data)  # padding
+            events.data_received(stream_id, event.data, event.stream_ended is not None)
 
     def _note_settings(self, event: h2.events.RemoteSettingsChanged, events: HTTP2Events) -> None:
         codes, remote = h2.settings.SettingCodes, self._conn.remote_settings
@@ -270,6 +326,15 @@ class H2Engine:
         self.has_extended_connect = bool(remote.enable_connect_protocol)
         events.settings_received()
         events.window_opened(0)
+
+
+def _is_out_of_order(stream: _Open, kind: int, flags: int, frame: bytes) -> bool:
+    """Whether a frame is an error of its stream that h2 would take for one of the connection."""
+    if kind == _DATA:
+        return not stream.has_head
+    if kind == _HEADERS:
+        return stream.has_head and not flags & _END_STREAM
+    return kind == _WINDOW_UPDATE and not any(frame[_HEADER:])
 
 
 def _make_connection(settings: HTTP2) -> h2.connection.H2Connection:

@@ -95,7 +95,10 @@ class HTTP2Engine(Protocol):
         """So many bytes of a body were used, and the peer may send as many again."""
 
     def reset(self, stream_id: int, code: int) -> None:
-        """End a stream at once. Nothing more is told of it."""
+        """End a stream at once, where it has not ended. Nothing more is told of it."""
+
+    def forget(self, stream_id: int) -> None:
+        """Tell nothing more of a stream, which has ended by itself."""
 
     def ping(self) -> None: ...
 
@@ -112,7 +115,7 @@ class HTTP2Engine(Protocol):
         """What has to be sent, once."""
 
 
-_FIELD = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9a-z]++:" + VALUE + rb"\n)*+")
+_FIELDS = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9a-z]++\0" + VALUE + rb"\n)*+")
 _STATUS = re.compile(rb"[1-9][0-9]{2}")
 _LENGTH = re.compile(rb"[0-9]{1,19}")
 # RFC 9113, 8.2.2.
@@ -217,8 +220,8 @@ class ResponseReader:
 
 def _check_fields(fields: list[Pair] | Headers) -> None:
     """Names and values as RFC 9113, 8.2.1 has them, in one pass: a line feed in a value makes a line too many."""
-    block = b"".join([b"%b:%b\n" % field for field in fields])
-    valid = _FIELD.match(block)
+    block = b"".join([b"%b\0%b\n" % field for field in fields])
+    valid = _FIELDS.match(block)
     if valid is None or valid.end() != len(block) or block.count(b"\n") != len(fields):
         raise RemoteProtocolError("a header field has a name that is not a lower-case token, or a value with controls")
     for name, value in fields:
