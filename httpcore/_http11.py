@@ -21,6 +21,7 @@ from ._engines.framing import EndOfBody, ResponseHead
 from ._engines.http11 import HTTP11Engine
 from ._errors import (
     HTTPCoreError,
+    LocalProtocolError,
     NetworkError,
     ReadTimeout,
     RemoteProtocolError,
@@ -181,6 +182,8 @@ class HTTP11Connection:
     def _first_bytes(self, request: Request) -> tuple[bytes, bool]:
         """The head, with the body where that is small; and whether this is all."""
         engine, body = self._engine, request.body
+        if request.protocol is not None:
+            raise LocalProtocolError("CONNECT with a protocol (RFC 8441) needs HTTP/2, which the peer does not speak")
         head = engine.send_head(request)
         if body is None:
             return head, True

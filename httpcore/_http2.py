@@ -83,6 +83,7 @@ class HTTP2Connection:
         self._write_error: WriteError | None = None
         self._failure: HTTPCoreError | None = None
         self._is_going = False
+        self._has_settings = False
         self._on_change: Callable[[], None] | None = None
         self._has_changed = False
         self._heard_at = backend.now()
@@ -102,6 +103,10 @@ class HTTP2Connection:
     @property
     def is_retiring(self) -> bool:
         return self.is_closed or self._is_going
+
+    @property
+    def has_settings(self) -> bool:
+        return self._has_settings or self.is_closed
 
     @property
     def has_extended_connect(self) -> bool:
@@ -397,7 +402,7 @@ class HTTP2Connection:
             self._wake(stream)
 
     def settings_received(self) -> None:
-        self._has_changed = True
+        self._has_settings = self._has_changed = True
         for stream in self._waiting:
             if stream.stream_id is None:
                 self._wake(stream)

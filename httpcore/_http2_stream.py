@@ -23,8 +23,9 @@ from ._errors import (
     WriteTimeout,
 )
 from ._headers import Headers, Pair
+from ._http2_tunnel import Tunnel
 from ._request import InformationalCallback, Request
-from ._streams import Backend, Event, Stream
+from ._streams import Backend, Event, Stream, StreamInfo
 from ._upload import Upload
 
 __all__ = ["HTTP2Stream"]
@@ -50,7 +51,18 @@ class Multiplexer(Protocol):
     max_header_count: int
 
     @property
+    def info(self) -> StreamInfo: ...
+
+    @property
     def is_retiring(self) -> bool: ...
+
+    @property
+    def has_settings(self) -> bool:
+        """Whether the peer has sent its settings, or will not any more."""
+
+    @property
+    def has_extended_connect(self) -> bool:
+        """Whether the peer takes CONNECT with a `:protocol` (RFC 8441)."""
 
     @property
     def write_error(self) -> WriteError | None:
@@ -139,11 +151,26 @@ class HTTP2Stream:
 
     @property
     def is_switched(self) -> bool:
-        return False
+        return self.reader.is_tunnel
 
     @property
     def stream(self) -> Stream:
-        raise NotImplementedError
+        return Tunnel(self)
+
+    @property
+    def info(self) -> StreamInfo:
+        return self._connection.info
+
+    def credit(self, count: int) -> None:
+        self._connection.credit(self, count)
+
+    def send_raw(self, data: memoryview) -> int | None:
+        sent = self._connection.send(self, data, False)
+        self._connection.flush()
+        return sent
+
+    async def wait(self, deadline: float) -> None:
+        await self._connection.pump(self, deadline)
 
     @property
     def unread(self) -> bytes:
@@ -193,6 +220,8 @@ class HTTP2Stream:
         """Send the head, and with it a body that is small and here."""
         connection, body = self._connection, request.body
         self.reader = ResponseReader(request.method, connection.max_header_count)
+        if request.protocol is not None:
+            await self._await_extended_connect(clock)
         fields = _fields(request)
         is_tunnel = request.method == b"CONNECT"
         deadline = clock.deadline(clock.timeout.pool)
@@ -207,6 +236,14 @@ class HTTP2Stream:
                 self._rest = memoryview(await self._upload.read())
                 self._send_some()
         connection.flush()
+
+    async def _await_extended_connect(self, clock: Clock) -> None:
+        """The peer has to have offered it, in its settings (RFC 8441, 3)."""
+        deadline = clock.deadline(clock.timeout.read)
+        while not self._connection.has_settings:
+            await self._connection.pump(self, deadline)
+        if not self._connection.has_extended_connect:
+            raise LocalProtocolError("the peer does not offer CONNECT with a protocol (RFC 8441)")
 
     # A request body. `Upload` asks how its parts look on the wire: as they are.
 
@@ -390,15 +427,11 @@ def _fields(request: Request) -> list[Pair]:
             authority = value
         elif key not in _NOT_SENT and (key != b"te" or value.lower() == b"trailers"):
             fields.append((key, value))
-    if request.method == b"CONNECT":
-        if request.body is not None:
-            raise LocalProtocolError("a CONNECT request has no body (RFC 9110, 9.3.6)")
-        return [(b":method", b"CONNECT"), (b":authority", request.target), *fields]
-    scheme = request.url.origin.scheme.encode("ascii")
-    return [
-        (b":method", request.method),
-        (b":authority", authority),
-        (b":scheme", scheme),
-        (b":path", request.target),
-        *fields,
-    ]
+    method = (b":method", request.method)
+    if request.method == b"CONNECT" and request.protocol is None:
+        return [method, (b":authority", request.target), *fields]
+    scheme = (b":scheme", request.url.origin.scheme.encode("ascii"))
+    head = [method, (b":authority", authority), scheme, (b":path", request.target)]
+    if request.protocol is not None:
+        head.append((b":protocol", request.protocol))
+    return head + fields

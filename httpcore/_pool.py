@@ -163,7 +163,8 @@ class ConnectionPool:
             extensions: "on_informational": called with (status_code, headers) of each interim response;
                 "trailers": fields, or a function that returns them, sent after a chunked body; "target": bytes sent
                 instead of the URL's path and query; "sni_hostname": the name sent and verified in TLS instead of the
-                URL's host; "max_decoded_ratio": how much a body that is read whole may grow by decoding.
+                URL's host; "max_decoded_ratio": how much a body that is read whole may grow by decoding; "protocol":
+                bytes, of an extended CONNECT over HTTP/2 (RFC 8441).
 
         Raises:
             LocalProtocolError, InvalidURL, UnsupportedProtocol, TypeError, ValueError: before anything was sent.

@@ -32,7 +32,7 @@ _ONCE = frozenset({b"host", b"content-length", b"transfer-encoding"})
 _NOT_IN_TRAILERS = frozenset({b"host", b"content-length", b"transfer-encoding", b"content-encoding", b"trailer", b"te"})
 # Go's net/http server and nginx refuse heads far below this; it bounds a mistake, not a use.
 _MAX_HEAD = 1024 * 1024
-_EXTENSIONS = frozenset({"on_informational", "trailers", "target", "sni_hostname", "max_decoded_ratio"})
+_EXTENSIONS = frozenset({"on_informational", "trailers", "target", "sni_hostname", "max_decoded_ratio", "protocol"})
 
 
 class Request:
@@ -45,7 +45,7 @@ class Request:
         body: bytes, str, a binary file, an iterable or async iterable of bytes.
         accept_encoding: the value added where the caller gave none; b"" adds none.
         allow_async: whether the body may be an async iterable.
-        extensions: "on_informational", "trailers", "target", "sni_hostname", "max_decoded_ratio".
+        extensions: "on_informational", "trailers", "target", "sni_hostname", "max_decoded_ratio", "protocol".
 
     Raises:
         LocalProtocolError, InvalidURL, UnsupportedProtocol, StreamConsumed, TypeError, ValueError; nothing is sent.
@@ -53,7 +53,7 @@ class Request:
 
     __slots__ = (
         "added_accept_encoding", "body", "extensions", "headers", "is_chunked", "is_idempotent", "length",
-        "may_upgrade", "method", "target", "trailers", "url", "waits_for_continue", "wants_close",
+        "may_upgrade", "method", "protocol", "target", "trailers", "url", "waits_for_continue", "wants_close",
     )  # fmt: skip
 
     def __init__(
@@ -72,6 +72,9 @@ class Request:
         self.is_idempotent = self.method in _IDEMPOTENT
         self.body = None if body is None else make_body(body, allow_async)
         self.extensions = {} if extensions is None else _checked_extensions(extensions)
+        self.protocol = cast("bytes | None", self.extensions.get("protocol")) if extensions else None
+        if self.protocol is not None and self.method != b"CONNECT":
+            raise LocalProtocolError("the extension protocol belongs to the method CONNECT (RFC 8441)")
         self.target = self._choose_target() if extensions or self.method == b"CONNECT" else self.url.target
         self.trailers = cast("TrailerTypes | None", self.extensions.get("trailers"))
         self.headers = Headers(self._complete([] if headers is None else encode_headers(headers), accept_encoding))
@@ -79,7 +82,8 @@ class Request:
     def _choose_target(self) -> bytes:
         target = self.extensions.get("target")
         if target is None:
-            return self.url.origin.address.encode("ascii") if self.method == b"CONNECT" else self.url.target
+            is_tunnel = self.method == b"CONNECT" and self.protocol is None
+            return self.url.origin.address.encode("ascii") if is_tunnel else self.url.target
         if not isinstance(target, bytes):
             raise TypeError(f"the extension target is bytes, not {type(target).__name__}")
         if (valid := _TARGET.match(target)) is None or valid.end() < len(target):
@@ -225,6 +229,9 @@ def _checked_extensions(extensions: Mapping[str, object]) -> dict[str, object]:
         raise ValueError(
             f"the extension max_decoded_ratio is {ratio!r}; it is a number from 1 on, or None for no limit"
         )
+    protocol = checked.get("protocol")
+    if protocol is not None and (not isinstance(protocol, bytes) or TOKEN.fullmatch(protocol) is None):
+        raise ValueError(f"the extension protocol is {protocol!r}; it is a token in bytes, such as b'websocket'")
     trailers = checked.get("trailers")
     if trailers is not None and not callable(trailers):
         checked["trailers"] = _encode_trailers(cast("HeaderTypes", trailers))

@@ -33,7 +33,7 @@ FLOORS = (
         "_backends.blocking",
         "_tls",
     ),
-    ("_carrier", "_upload", "_http11", "_http2_stream", "_http2"),
+    ("_carrier", "_upload", "_http11", "_http2_tunnel", "_http2_stream", "_http2"),
     ("_connect", "_network_stream", "_exchange", "_response"),
     ("_options", "_pool"),
     ("_sync",),

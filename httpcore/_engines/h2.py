@@ -248,9 +248,9 @@ class H2Engine:
             self._break(ErrorCode.FRAME_SIZE_ERROR, f"the peer sent a frame of type {kind} with {length} bytes")
         if kind == _SETTINGS and (length % 6 or (flags & _ACK and length)):
             self._break(ErrorCode.FRAME_SIZE_ERROR, f"the peer sent SETTINGS with {length} bytes")
-        if kind in _ON_STREAMS and not (stream_id % 2 and stream_id < self._next_id):
-            if kind != _WINDOW_UPDATE or stream_id:
-                self._break(ErrorCode.PROTOCOL_ERROR, f"the peer sent a frame on stream {stream_id}, never opened")
+        was_opened = bool(stream_id % 2) and stream_id < self._next_id
+        if kind in _ON_STREAMS and not was_opened and (stream_id or kind != _WINDOW_UPDATE):
+            self._break(ErrorCode.PROTOCOL_ERROR, f"the peer sent a frame on stream {stream_id}, never opened")
 
     def _note_work(self, kind: int, frame: bytes, stream_id: int) -> None:
         """Count what brings nothing forward, so that a flood of it ends."""

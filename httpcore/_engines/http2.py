@@ -130,12 +130,12 @@ class ResponseReader:
         max_count: header fields of one head.
     """
 
-    __slots__ = ("_has_head", "_has_no_body", "_is_tunnel", "_max_count", "_method", "_remaining", "interim_count")
+    __slots__ = ("_has_head", "_has_no_body", "_max_count", "_method", "_remaining", "interim_count", "is_tunnel")
 
     def __init__(self, method: bytes, max_count: int) -> None:
         self._method = method
         self._max_count = max_count
-        self._has_head = self._has_no_body = self._is_tunnel = False
+        self._has_head = self._has_no_body = self.is_tunnel = False
         self._remaining: int | None = None
         self.interim_count = 0
 
@@ -182,7 +182,7 @@ class ResponseReader:
             raise RemoteProtocolError("the response has content-lengths that differ")
         status = head.status_code
         if self._method == b"CONNECT" and status < 300:
-            self._is_tunnel = True
+            self.is_tunnel = True
         elif self._method == b"HEAD" or status in (204, 304):
             self._has_no_body = True
         elif lengths:
