@@ -424,7 +424,7 @@ def test_c_quadratic(engine: str, make: Callable[[int], bytes]) -> None:
         for byte in cut(wire, 1):
             reader.receive(byte)
 
-    small, large = make(10_000), make(80_000)
+    small, large = make(20_000), make(160_000)
     assert_cheaper(lambda: cpu_seconds(lambda: feed(large)), 24, lambda: cpu_seconds(lambda: feed(small)))
 
 
