@@ -321,7 +321,7 @@ async def test_p14_stats_show_what_waits_and_what_is_opening(world: World, black
 
     async def ask() -> None:
         with pytest.raises((httpcore.PoolClosed, httpcore.ConnectError, httpcore.ConnectTimeout)):
-            await http.request("GET", url, timeout=httpcore.Timeout(connect=1, pool=1))
+            await http.request("GET", url, timeout=httpcore.Timeout(connect=2, pool=20))
 
     async with world.tasks() as tasks:
         for _ in range(5):

@@ -193,7 +193,7 @@ async def test_a_body_that_is_closed_early_costs_no_slot(world: World, place: Pl
 async def test_a_slow_answer_times_out_and_the_pool_goes_on(world: World, place: Place) -> None:
     http = world.pool(**place.pool, limits=httpcore.Limits(max_connections=1))
     with pytest.raises(httpcore.ReadTimeout):
-        await http.request("GET", place.url("/slow?delay=1"), timeout=0.1)
+        await http.request("GET", place.url("/slow?delay=3"), timeout=httpcore.Timeout(30, read=0.1))
     assert (await http.request("GET", place.url("/"))).body == b"hello"
 
 

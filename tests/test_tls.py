@@ -853,7 +853,7 @@ async def test_e_tls_hang_a_peer_that_never_answers_is_a_connect_timeout(
         conn.recv()
         conn.wait_closed()
 
-    http = world.pool(ssl=ca.client_context(), timeout=httpcore.Timeout(5, connect=0.05))
+    http = world.pool(ssl=ca.client_context(), timeout=httpcore.Timeout(30, connect=0.3))
     with ScriptedPeer(script) as peer:
         with pytest.raises(ConnectTimeout, match=r"did not complete the TLS handshake in time .*in the TLS handshake"):
             await http.request("GET", f"https://{peer.authority}/")

@@ -158,7 +158,7 @@ async def test_p61_a_response_that_is_closed_early_ends_incomplete(world: World)
 async def test_p61_a_body_that_fails_ends_incomplete(world: World) -> None:
     events: list[httpcore.TraceEvent] = []
     with ScriptedPeer(head_then_nothing) as peer:
-        http = world.pool(trace=events.append, timeout=httpcore.Timeout(5, read=0.02))
+        http = world.pool(trace=events.append, timeout=httpcore.Timeout(30, read=0.3))
         with pytest.raises(httpcore.ReadTimeout):
             await http.request("GET", peer.url)
     assert ends(events) == [("ended", False), ("closed", None)]
