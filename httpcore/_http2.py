@@ -80,6 +80,7 @@ class HTTP2Connection:
         self._reader: object | None = None
         self._drainer: object | None = None
         self._is_blocked = False
+        self._is_flush_due = False
         self._write_error: WriteError | None = None
         self._failure: HTTPCoreError | None = None
         self._is_going = False
@@ -192,9 +193,8 @@ class HTTP2Connection:
 
     def credit(self, stream: HTTP2Stream, count: int) -> None:
         with self._lock:
-            if stream.stream_id in self._streams:
-                self._engine.credit(stream.stream_id, count)
-        self.flush()
+            if stream.stream_id in self._streams and self._engine.credit(stream.stream_id, count):
+                self._flush()
 
     def reset(self, stream: HTTP2Stream, code: ErrorCode) -> None:
         with self._lock:
@@ -210,7 +210,14 @@ class HTTP2Connection:
         with self._lock:
             self._flush()
 
+    def flush_soon(self) -> None:
+        if not self._is_flush_due:
+            self._is_flush_due = self.backend.call_soon(self.flush)
+            if not self._is_flush_due:
+                self.flush()
+
     def _flush(self) -> None:
+        self._is_flush_due = False
         if self._is_blocked or self._write_error is not None or self.is_closed:
             return
         data = self._engine.take_output()
@@ -227,7 +234,8 @@ class HTTP2Connection:
     # Waiting.
 
     async def pump(self, stream: HTTP2Stream, deadline: float) -> None:
-        self.flush()
+        if not self._is_flush_due:
+            self.flush()
         role = self._choose_role(stream)
         try:
             if role is _Role.WAIT:

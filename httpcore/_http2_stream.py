@@ -92,6 +92,9 @@ class Multiplexer(Protocol):
     def flush(self) -> None:
         """Hand over what is queued, as far as it is taken at once. What goes wrong is heard by whoever reads."""
 
+    def flush_soon(self) -> None:
+        """`flush`, together with what others queue in this turn of the event loop: one write and one TLS record."""
+
     async def pump(self, stream: HTTP2Stream, deadline: float) -> None:
         """Let something happen that `stream` may wait for. The caller looks whether it has, and calls again if not.
 
@@ -235,7 +238,7 @@ class HTTP2Stream:
             if content is not None and len(content) <= _SMALL_BODY and not request.waits_for_continue:
                 self._rest = memoryview(await self._upload.read())
                 self._send_some()
-        connection.flush()
+        connection.flush_soon()
 
     async def _await_extended_connect(self, clock: Clock) -> None:
         """The peer has to have offered it, in its settings (RFC 8441, 3)."""

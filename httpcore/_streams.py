@@ -16,9 +16,12 @@ from typing import Any, Protocol, TypeVar
 
 from ._config import SocketOption
 
-__all__ = ["Address", "Backend", "Event", "Stream", "StreamInfo", "Task", "Timer"]
+__all__ = ["STOP_SECONDS", "Address", "Backend", "Event", "Stream", "StreamInfo", "Task", "Timer"]
 
 T = TypeVar("T")
+
+# How long a caller's body may take to come to its end when it is cancelled, before we go on without it.
+STOP_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,9 @@ class Stream(Protocol):
         Cancellation: the rest stays queued.
         """
 
+    def interrupt(self) -> None:
+        """Let whoever waits to receive have a `ReadTimeout` now. Only for tasks of the same event loop."""
+
     def is_readable(self) -> bool:
         """Whether bytes, an end or an error are there to be received. Cheap, no waiting."""
 
@@ -186,8 +192,17 @@ class Backend(Protocol):
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> Task:
         """Run a coroutine that handles its own errors beside the caller, beyond the caller's end."""
 
+    async def stop(self, task: Task) -> None:
+        """Cancel a task, and wait until it has ended, for a second at most.
+
+        Cancellation: it is cancelled all the same.
+        """
+
     def call_at(self, when: float, function: Callable[[], None]) -> Timer | None:
         """Call a function later; None where the world has no timers."""
+
+    def call_soon(self, function: Callable[[], None]) -> bool:
+        """Call a function when those tasks that can go on now have done so; False where nobody would."""
 
     def call_soon_threadsafe(self, function: Callable[[], None]) -> bool:
         """Call a function soon, asked for from anywhere, a finaliser too; False where nobody would."""

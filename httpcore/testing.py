@@ -279,8 +279,14 @@ class _Delegating:
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> Task:
         return self._inner.spawn(coroutine)
 
+    async def stop(self, task: Task) -> None:
+        await self._inner.stop(task)
+
     def call_at(self, when: float, function: Callable[[], None]) -> Timer | None:
         return self._inner.call_at(when, function)
+
+    def call_soon(self, function: Callable[[], None]) -> bool:
+        return self._inner.call_soon(function)
 
     def call_soon_threadsafe(self, function: Callable[[], None]) -> bool:
         return self._inner.call_soon_threadsafe(function)
@@ -312,6 +318,7 @@ class _MemoryStream:
         self._backend = backend
         self._peer = peer
         self._reader: Event | None = None
+        self._is_interrupted = False
         self._on_readable: Callable[[], None] | None = None
         peer._on_sent = self._wake
 
@@ -322,11 +329,12 @@ class _MemoryStream:
             self._on_readable()
 
     async def receive(self, max_bytes: int, deadline: float) -> bytes:
+        self._is_interrupted = False
         await self._backend.sleep(0)  # a step at which to be cancelled, as in any network
         while not self.is_readable():
             self._reader = self._backend.event()
             try:
-                if not await self._reader.wait(deadline):
+                if self._is_interrupted or not await self._reader.wait(deadline) or self._is_interrupted:
                     raise ReadTimeout("the peer sent nothing in time")
             finally:
                 self._reader = None
@@ -359,6 +367,11 @@ class _MemoryStream:
     async def drain(self, deadline: float, until_heard: bool) -> bool:
         await self._backend.sleep(0)
         return True
+
+    def interrupt(self) -> None:
+        self._is_interrupted = True
+        if self._reader is not None:
+            self._reader.set()
 
     def is_readable(self) -> bool:
         return bool(self._peer._unread) or self._peer._is_ended or self._peer.is_closed
@@ -532,6 +545,9 @@ class _FaultyStream:
         if self._broken_by is Fault.ERROR:
             _raise_fault(name, Fault.ERROR)
         return self._broken_by is Fault.END
+
+    def interrupt(self) -> None:
+        self._inner.interrupt()
 
     def is_readable(self) -> bool:
         return self._broken_by is not None or self._inner.is_readable()

@@ -6,6 +6,7 @@ what makes this work everywhere.
 
 from __future__ import annotations
 
+import contextvars
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -16,7 +17,7 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from .._errors import ConnectTimeout
-from .._streams import Address, Stream, Task, Timer
+from .._streams import STOP_SECONDS, Address, Stream, Task, Timer
 from .sockets import SocketStream, connect_error, finish_connect, new_socket, start_connect
 
 T = TypeVar("T")
@@ -25,12 +26,17 @@ __all__ = ["AnyIOBackend"]
 
 
 class AnyIOStream(SocketStream):
-    __slots__ = ()
+    __slots__ = ("_reading",)
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self._reading: anyio.CancelScope | None = None
 
     async def _wait(self, readable: bool, writable: bool, deadline: float) -> None:
         with anyio.CancelScope(deadline=deadline) as scope:
             try:
                 if not writable:
+                    self._reading = scope
                     await anyio.wait_readable(self._socket)
                 elif not readable:
                     await anyio.wait_writable(self._socket)
@@ -38,8 +44,15 @@ class AnyIOStream(SocketStream):
                     await self._wait_for_either()
             except (anyio.ClosedResourceError, ValueError):
                 return  # closed while we waited; using it says so
+            finally:
+                if not writable:
+                    self._reading = None
         if scope.cancelled_caught:
             raise TimeoutError
+
+    def interrupt(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
 
     async def _wait_for_either(self) -> None:
         async def wait(ready: Callable[[socket.socket], Awaitable[None]]) -> None:
@@ -70,6 +83,17 @@ class AnyIOEvent:
         with anyio.CancelScope(deadline=deadline):
             await self._event.wait()
         return self._event.is_set()
+
+
+class SystemTask:
+    __slots__ = ("ended", "scope")
+
+    def __init__(self, scope: Any) -> None:
+        self.scope = scope
+        self.ended = anyio.Event()
+
+    def cancel(self) -> None:
+        self.scope.cancel()
 
 
 class AnyIOBackend:
@@ -154,17 +178,28 @@ class AnyIOBackend:
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> Task:
         """As a system task of trio's, because no nursery of ours outlives a request."""
-        scope = self._trio.CancelScope()
+        task = SystemTask(self._trio.CancelScope())
 
         async def run() -> None:
-            with scope:
+            with task.scope:
                 await coroutine
+            task.ended.set()
 
-        self._trio.lowlevel.spawn_system_task(run)
-        return scope  # type: ignore[no-any-return]  # trio is optional, so it is imported untyped; this is its CancelScope
+        # A caller's body may look at the context in which the request was made.
+        self._trio.lowlevel.spawn_system_task(run, context=contextvars.copy_context())
+        return task
+
+    async def stop(self, task: Task) -> None:
+        task.cancel()
+        if isinstance(task, SystemTask):
+            with anyio.move_on_after(STOP_SECONDS, shield=True):
+                await task.ended.wait()
 
     def call_at(self, when: float, function: Callable[[], None]) -> None:
         return None
+
+    def call_soon(self, function: Callable[[], None]) -> bool:
+        return False
 
     def call_soon_threadsafe(self, function: Callable[[], None]) -> bool:
         if self._trio is None:

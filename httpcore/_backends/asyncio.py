@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequ
 from typing import Any, TypeVar, cast
 
 from .._errors import ConnectTimeout, ReadError, ReadTimeout, WriteError, WriteTimeout
-from .._streams import Address, Stream, Task
+from .._streams import STOP_SECONDS, Address, Stream, Task
 from .sockets import connect_error, describe, new_socket, readable_probe, set_options
 
 T = TypeVar("T")
@@ -227,6 +227,10 @@ class AsyncioStream(asyncio.BufferedProtocol):
         if later:
             self._arm(min(later))
 
+    def interrupt(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_exception(ReadTimeout("something else was to be done"))
+
     def is_readable(self) -> bool:
         return bool(self._chunks) or self._is_ended or bool(self._probe())
 
@@ -411,8 +415,17 @@ class AsyncioBackend:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    async def stop(self, task: Task) -> None:
+        task.cancel()
+        if isinstance(task, asyncio.Task):
+            await asyncio.wait([task], timeout=STOP_SECONDS)
+
     def call_at(self, when: float, function: Callable[[], None]) -> asyncio.TimerHandle:
         return self._loop.call_later(max(0.0, when - time.monotonic()), function)
+
+    def call_soon(self, function: Callable[[], None]) -> bool:
+        self._loop.call_soon(function)
+        return True
 
     def call_soon_threadsafe(self, function: Callable[[], None]) -> bool:
         try:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from .._errors import ConnectTimeout
-from .._streams import Address, Stream, Timer
+from .._streams import Address, Stream, Task, Timer
 from .sockets import (
     SocketStream,
     connect_error,
@@ -150,8 +150,14 @@ class BlockingBackend:
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> Any:
         raise NotImplementedError("blocking code runs nothing beside itself: see can_spawn")
 
+    async def stop(self, task: Task) -> None:
+        return None
+
     def call_at(self, when: float, function: Callable[[], None]) -> None:
         return None
+
+    def call_soon(self, function: Callable[[], None]) -> bool:
+        return False
 
     def call_soon_threadsafe(self, function: Callable[[], None]) -> bool:
         return False

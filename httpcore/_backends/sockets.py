@@ -232,6 +232,9 @@ class SocketStream(ABC):
         except BlockingIOError:
             return 0
 
+    def interrupt(self) -> None:
+        return None  # where nothing runs beside whoever waits, nobody asks for it
+
     def is_readable(self) -> bool:
         return bool(self._probe())
 

@@ -163,14 +163,16 @@ class H2Engine:
     def window(self, stream_id: int) -> int:
         return self._conn.local_flow_control_window(stream_id)
 
-    def credit(self, stream_id: int, count: int) -> None:
+    def credit(self, stream_id: int, count: int) -> bool:
         stream = self._open.get(stream_id)
         if stream is None:
-            return
+            return False
         stream.unused += count
-        if stream.unused >= self._window_size // 2:
-            self._conn.increment_flow_control_window(stream.unused, stream_id)
-            stream.unused = 0
+        if stream.unused < self._window_size // 2:
+            return False
+        self._conn.increment_flow_control_window(stream.unused, stream_id)
+        stream.unused = 0
+        return True
 
     def reset(self, stream_id: int, code: int) -> None:
         if self._open.pop(stream_id, None) is not None:

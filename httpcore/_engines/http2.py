@@ -91,8 +91,8 @@ class HTTP2Engine(Protocol):
     def window(self, stream_id: int) -> int:
         """How many bytes may be sent now."""
 
-    def credit(self, stream_id: int, count: int) -> None:
-        """So many bytes of a body were used, and the peer may send as many again."""
+    def credit(self, stream_id: int, count: int) -> bool:
+        """So many bytes of a body were used, and the peer may send as many again. Whether there is output for it."""
 
     def reset(self, stream_id: int, code: int) -> None:
         """End a stream at once, where it has not ended. Nothing more is told of it."""
