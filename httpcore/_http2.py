@@ -347,6 +347,8 @@ class HTTP2Connection:
                     failure = RemoteProtocolError("the peer ended the connection before it had answered")
             except RemoteProtocolError as exc:
                 failure = exc
+                for stream in self._streams.values():
+                    stream.has_response_begun = True
             except BaseException:  # Ctrl-C, somewhere in the middle of a change
                 failure = ReadError("the connection was given up where it was interrupted")
                 raise
@@ -400,6 +402,7 @@ class HTTP2Connection:
         if not stream.is_ended:  # otherwise it only says that it wants no more of our body
             who = "the peer reset the stream" if is_remote else "the stream was reset for a fault of the peer's"
             stream.error = RemoteProtocolError(f"{who}: {name_of(code)}")
+            stream.has_response_begun = True
             stream.was_refused = is_remote and code == ErrorCode.REFUSED_STREAM
         self._wake(stream)
 
@@ -435,6 +438,7 @@ class HTTP2Connection:
         self._engine.reset(stream.stream_id, ErrorCode.PROTOCOL_ERROR)
         self._remove(stream)
         stream.error = error
+        stream.has_response_begun = True
         self._wake(stream)
 
     def _remove(self, stream: HTTP2Stream) -> None:

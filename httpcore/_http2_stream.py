@@ -111,6 +111,7 @@ class HTTP2Stream:
         error: what the stream has ended with.
         parts: of the body, not taken yet.
         is_ended: whether the response is here to its end.
+        has_response_begun: whether the peer has said anything of it, if only that it will not answer.
         has_sent_all: whether the request has gone out to its end.
         is_sending: whether it waits for room to send, rather than for an answer.
         event, is_woken: how the connection tells it to look again.
@@ -118,7 +119,7 @@ class HTTP2Stream:
 
     __slots__ = (
         "_connection", "_head", "_interim", "_may_continue", "_rest", "_trailers_to_send", "_upload", "error", "event",
-        "has_sent", "has_sent_all", "is_ended", "is_sending", "is_woken", "parts", "reader", "stream_id", "trailers",
+        "has_response_begun", "has_sent", "has_sent_all", "is_ended", "is_sending", "is_woken", "parts", "reader", "stream_id", "trailers",
         "was_refused",
     )  # fmt: skip
 
@@ -128,6 +129,7 @@ class HTTP2Stream:
         self._connection = connection
         self._head: ResponseHead | None = None
         self._interim: deque[ResponseHead] = deque()
+        self.has_response_begun = False
         self._may_continue = False
         self._rest: memoryview | None = None
         self._trailers_to_send: Sequence[Pair] = ()
@@ -143,10 +145,6 @@ class HTTP2Stream:
         self.trailers = Headers()
         self.event: Event | None = None
         self.is_woken = False
-
-    @property
-    def has_response_begun(self) -> bool:
-        return self._head is not None or bool(self._interim)
 
     @property
     def is_reusable(self) -> bool:
@@ -189,6 +187,7 @@ class HTTP2Stream:
 
     def take_head(self, head: ResponseHead) -> None:
         """A head has come. By the connection."""
+        self.has_response_begun = True
         if head.status_code >= 200:
             self._head = head
         else:
