@@ -119,8 +119,8 @@ class HTTP2Stream:
 
     __slots__ = (
         "_connection", "_head", "_interim", "_may_continue", "_rest", "_trailers_to_send", "_upload", "error", "event",
-        "has_response_begun", "has_sent", "has_sent_all", "is_ended", "is_sending", "is_woken", "parts", "reader", "stream_id", "trailers",
-        "was_refused",
+        "has_response_begun", "has_sent", "has_sent_all", "is_ended", "is_sending", "is_woken", "parts", "reader",
+        "stream_id", "trailers", "was_refused",
     )  # fmt: skip
 
     reader: ResponseReader
