@@ -4,7 +4,8 @@
 is raised, cancellation included, leaves the connection closed, so that whoever owns it need only forget it.
 
 While a body goes up, the peer is listened to: an early answer ends the upload where it refuses it (or is complete),
-and otherwise whoever reads the response carries the upload on, part by part, whenever there is nothing to read.
+and otherwise whoever reads the response carries the upload on, part by part, whenever there is nothing to read. The
+parts of an async body are awaited and sent by a task of its own, so that the peer is heard meanwhile.
 
 Source: RFC 9112, 9; RFC 9110, 10.1.1 (Expect).
 """
@@ -30,7 +31,7 @@ from ._errors import (
 )
 from ._headers import Headers
 from ._request import InformationalCallback, Request
-from ._streams import Backend, Stream, StreamInfo
+from ._streams import Backend, Stream, StreamInfo, Task
 from ._upload import Upload
 
 __all__ = ["HTTP11Connection"]
@@ -64,8 +65,8 @@ class HTTP11Connection:
     """
 
     __slots__ = (
-        "_backend", "_ended", "_engine", "_may_continue", "_on_informational", "_parts", "_stream", "_upload",
-        "has_sent", "is_closed", "trailers",
+        "_backend", "_ended", "_engine", "_may_continue", "_on_informational", "_parts", "_send_error", "_sender",
+        "_stream", "_upload", "has_sent", "is_closed", "trailers",
     )  # fmt: skip
 
     capacity: int | None = None
@@ -80,6 +81,8 @@ class HTTP11Connection:
         self._parts: deque[bytes] = deque()
         self._ended = True
         self._upload: Upload | None = None
+        self._sender: Task | None = None
+        self._send_error: BaseException | None = None
         self._on_informational: InformationalCallback | None = None
         self._may_continue = False
         self.has_sent = False
@@ -135,6 +138,8 @@ class HTTP11Connection:
         if not self.is_closed:
             self.is_closed = True
             self._stream.close()
+            if self._sender is not None:
+                self._sender.cancel()
 
     def abandon(self) -> None:
         self.is_closed = True
@@ -215,6 +220,8 @@ class HTTP11Connection:
 
     async def _advance(self, upload: Upload, clock: Clock) -> ResponseHead | None:
         """Send the next part of the body, or what is left of one, or hear what the peer says instead."""
+        if upload.is_async and self._backend.can_spawn:
+            return await self._advance_beside(upload, clock)
         if upload.read_count % _PARTS_IN_A_ROW == _PARTS_IN_A_ROW - 1:
             await self._backend.checkpoint()
         data = b"" if upload.is_read else await self._read_part(upload, clock)
@@ -223,6 +230,44 @@ class HTTP11Connection:
         if upload.is_read:
             self._upload = None
         return None
+
+    async def _advance_beside(self, upload: Upload, clock: Clock) -> ResponseHead | None:
+        """Listen to the peer, while a task of its own awaits the parts of the body and sends them."""
+        if self._sender is None:
+            self._sender = self._backend.spawn(self._send_beside(upload, clock))
+        if self._send_error is None:
+            try:
+                return await self._hear(clock, clock.total)
+            except HTTPCoreError as exc:
+                is_interrupted = self._upload is None and isinstance(exc, ReadTimeout)
+                if self._send_error is None and not is_interrupted:
+                    raise
+        error, self._send_error, self._sender = self._send_error, None, None
+        try:
+            if error is not None:
+                raise error
+            return None
+        finally:
+            del error  # or its traceback would make a cycle
+
+    async def _send_beside(self, upload: Upload, clock: Clock) -> None:
+        """One task reads the whole body, as a generator may hold what belongs to the task that runs it."""
+        stream = self._stream
+        try:
+            try:
+                while True:
+                    if not stream.write(await upload.read()):
+                        await stream.drain(clock.deadline(clock.timeout.write), False)
+                    if upload.is_read:
+                        break
+                    if upload.read_count % _PARTS_IN_A_ROW == _PARTS_IN_A_ROW - 1 or stream.is_readable():
+                        await self._backend.checkpoint()
+            finally:
+                await upload.aclose()
+            self._upload = self._sender = None
+        except BaseException as exc:  # cancellation as well, which nobody but `_stop_upload` and `close` asks for
+            self._send_error = exc
+        stream.interrupt()
 
     async def _advance_or_stop(self, upload: Upload, clock: Clock) -> None:
         """`_advance` while the response is read: where the peer takes no more, what it has said can still be read."""
@@ -341,8 +386,12 @@ class HTTP11Connection:
     async def _stop_upload(self) -> None:
         """The peer wants no more of the body, and would read the rest of it as the next request."""
         upload, self._upload = self._upload, None
+        sender, self._sender = self._sender, None
         self._engine.refuse_reuse()
-        if upload is not None:
+        if sender is not None:
+            await self._backend.stop(sender)
+            self._send_error = None
+        elif upload is not None:
             await upload.aclose()
 
     async def drain(self, clock: Clock) -> None:

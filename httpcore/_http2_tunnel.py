@@ -98,9 +98,6 @@ class Tunnel:
     def interrupt(self) -> None:
         return None  # only an upload of ours asks for it, and what goes through here is not ours
 
-    def interrupt(self) -> None:
-        return None  # whoever waits here may be reading for the whole connection; its deadline will do
-
     def is_readable(self) -> bool:
         return bool(self._end.parts) or self._end.is_ended or self._end.error is not None
 

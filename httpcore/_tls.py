@@ -312,6 +312,9 @@ class TLSStream:
             self._plain = self._decrypt(_RECEIVE)
         return bool(self._plain) or self._is_ended
 
+    def interrupt(self) -> None:
+        self._stream.interrupt()
+
     def is_readable(self) -> bool:
         if self._plain or self._is_ended or self._failure or self._incoming.pending or self._tls.pending():
             return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import socket
@@ -19,7 +20,7 @@ from httpcore._bodies import BodyTypes
 from tests.support.invariants import Peers, assert_holds, assert_still_works, error_of, one_slot, serve
 from tests.support.peer import Conn, Gate, ScriptedPeer
 from tests.support.tls import CertificateAuthority
-from tests.support.worlds import World, only_worlds
+from tests.support.worlds import World, can_cancel_worlds, only_worlds
 
 MEGABYTE = 1_000_000
 EXPECT = {"Expect": "100-continue"}
@@ -531,6 +532,160 @@ async def test_p21_full_duplex_an_echo_larger_than_every_buffer(world: World, en
             # Where the last bytes cross, nobody knows here that the peer has taken all: then the connection is closed.
             await assert_holds(world, http, peers, idle=len(http.connections))
             await assert_still_works(world, http, peers)
+
+
+class Slow:
+    """An async body that gives one part, and the next when it is told to."""
+
+    def __init__(self, world: World) -> None:
+        self.may_go_on = world.event()
+        self.is_closed = False
+
+    async def parts(self) -> AsyncIterator[bytes]:
+        try:
+            yield b"x" * 2000
+            await self.may_go_on.wait()
+            yield b"y" * 2000
+        finally:
+            self.is_closed = True
+
+
+@can_cancel_worlds
+@pytest.mark.parametrize("is_secure", [False, True], ids=["clear", "tls"])
+@pytest.mark.parametrize("status", [413, 200])
+async def test_p21_full_duplex_an_early_answer_is_heard_while_the_next_part_is_awaited(
+    world: World, ca: CertificateAuthority, status: int, is_secure: bool
+) -> None:
+    """d_early_413, d_early_200, n_gw_early: the caller's body would keep us waiting for ever."""
+    early = b"HTTP/1.1 %d Early\r\ncontent-length: 5\r\n\r\nearly" % status
+    tls = ca.server_context() if is_secure else None
+    with Peers(answer_early(early, is_kept_open=True), tls=tls, expect_disconnect=True) as peers:
+        http = one_slot(world, ssl=ca.client_context())
+        body = Slow(world)
+        response = await http.request("POST", peers.url, body=body.parts(), timeout=2)
+        assert (response.status_code, response.body) == (status, b"early")
+        assert body.is_closed
+        await assert_holds(world, http, peers, idle=0)
+        await assert_still_works(world, http, peers)
+
+
+def echo_parts(conn: Conn) -> None:
+    """Sends each chunk back as it comes, then serves."""
+    conn.read_head()
+    conn.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+    while True:
+        size = int(conn.recv_until(b"\r\n"), 16)
+        conn.send(b"%x\r\n%b" % (size, conn.recv_exactly(size + 2)))
+        if not size:
+            break
+    serve(conn)
+
+
+@can_cancel_worlds
+@pytest.mark.parametrize("is_secure", [False, True], ids=["clear", "tls"])
+async def test_p21_full_duplex_a_body_may_depend_on_the_response_to_it(
+    world: World, engine: str, ca: CertificateAuthority, is_secure: bool
+) -> None:
+    """A conversation: each part answers what was received. The read timeout is none of the caller's own time."""
+    with Peers(echo_parts, tls=ca.server_context() if is_secure else None) as peers:
+        http = one_slot(world, http1_engine=engine, ssl=ca.client_context())
+        heard = [world.event() for _ in range(20)]
+
+        async def talk() -> AsyncIterator[bytes]:
+            for number, event in enumerate(heard):
+                yield b"%d." % number
+                await event.wait()
+
+        timeout = httpcore.Timeout(5, read=0.2)
+        async with await http.request("POST", peers.url, body=talk(), stream=True, timeout=timeout) as response:
+            said = b""
+            async for part in response.stream():
+                said += part
+                if said.endswith(b"9."):
+                    await world.sleep(0.3)
+                heard[said.count(b".") - 1].set()
+        assert said == b"".join(b"%d." % number for number in range(20))
+        await assert_holds(world, http, peers, idle=1)
+        await assert_still_works(world, http, peers)
+
+
+@can_cancel_worlds
+async def test_p21_full_duplex_the_read_timeout_begins_when_the_body_has_gone_up(world: World) -> None:
+    def script(conn: Conn) -> None:
+        conn.read_request()
+        conn.wait_closed()
+
+    with Peers(script, expect_disconnect=True) as peers:
+        http = one_slot(world)
+        body = Slow(world)
+        timeout = httpcore.Timeout(5, read=0.1)
+        async with world.tasks() as tasks:
+            request = tasks.start(lambda: http.request("POST", peers.url, body=body.parts(), timeout=timeout))
+            await world.sleep(0.4)
+            assert not request.is_done
+            body.may_go_on.set()
+            await request.finished()
+            assert isinstance(request.error, httpcore.ReadTimeout)
+            assert "waiting for the response" in str(request.error)
+            assert request.error.request_sent
+        await assert_holds(world, http, peers, idle=0)
+        await assert_still_works(world, http, peers)
+    del request, tasks
+    gc.collect()  # the generator, to which the tracebacks refer
+
+
+@can_cancel_worlds
+async def test_p21_full_duplex_a_body_that_fails_while_the_peer_is_listened_to_fails_the_request(world: World) -> None:
+    with Peers(say_nothing_at_all, expect_disconnect=True) as peers:
+        http = one_slot(world)
+
+        async def fail_later() -> AsyncIterator[bytes]:
+            yield b"x"
+            await world.sleep(0.05)
+            raise Mine("of the caller's body")
+
+        with pytest.raises(Mine, match=r"^of the caller's body$"):
+            await http.request("POST", peers.url, body=fail_later())
+        await assert_holds(world, http, peers, idle=0)
+        await assert_still_works(world, http, peers)
+
+
+@can_cancel_worlds
+async def test_p21_full_duplex_a_cancelled_request_ends_its_body(world: World) -> None:
+    """The part that was awaited is, when the request has ended: nothing of the caller's goes on behind its back."""
+    with Peers(say_nothing_at_all, expect_disconnect=True) as peers:
+        http = one_slot(world)
+        body = Slow(world)
+        is_cancelled = await world.cancel_when(
+            lambda: bool(peers.faulty.requests), lambda: http.request("POST", peers.url, body=body.parts())
+        )
+        assert is_cancelled
+        assert body.is_closed
+        await assert_holds(world, http, peers, idle=0)
+        await assert_still_works(world, http, peers)
+    gc.collect()  # the generator, to which the tracebacks refer
+
+
+def say_nothing_at_all(conn: Conn) -> None:
+    conn.read_head()
+    conn.wait_closed()
+
+
+@can_cancel_worlds
+async def test_p21_full_duplex_the_whole_body_is_read_by_one_task(world: World) -> None:
+    """As a generator may hold what belongs to its task, a timeout say, from one part to the next."""
+    with Peers(serve) as peers:
+        http = one_slot(world)
+
+        async def bounded() -> AsyncIterator[bytes]:
+            async with world.timeout(10):
+                for _ in range(5):
+                    yield b"x"
+                    await world.sleep(0.001)
+
+        response = await http.request("POST", peers.url, body=bounded())
+        assert response.status_code == 200
+        assert peers.faulty.requests[0].body == b"xxxxx"
 
 
 async def test_a_response_that_is_closed_while_its_request_goes_up_closes_the_body(world: World, engine: str) -> None:

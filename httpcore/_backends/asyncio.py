@@ -418,7 +418,10 @@ class AsyncioBackend:
     async def stop(self, task: Task) -> None:
         task.cancel()
         if isinstance(task, asyncio.Task):
-            await asyncio.wait([task], timeout=STOP_SECONDS)
+            try:
+                await asyncio.wait([task], timeout=STOP_SECONDS)
+            finally:
+                task.cancel()  # once more, in whatever it does to come to its end
 
     def call_at(self, when: float, function: Callable[[], None]) -> asyncio.TimerHandle:
         return self._loop.call_later(max(0.0, when - time.monotonic()), function)
