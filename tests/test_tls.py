@@ -439,7 +439,7 @@ async def test_g_alpn_ctx_the_callers_context_is_never_changed(
     context = Frozen(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(ca.pem_path)
     if is_offered:
-        context.set_alpn_protocols(["http/1.1", "x"])
+        context.set_alpn_protocols(["http/1.1"])
     context.freeze()
 
     def state() -> list[object]:
@@ -448,13 +448,13 @@ async def test_g_alpn_ctx_the_callers_context_is_never_changed(
         return [*(getattr(context, name) for name in names), context.get_ciphers(), context.cert_store_stats()]
 
     before = state()
-    with ScriptedPeer(hello, tls=ca.server_context(alpn=("x", "h2", "http/1.1"))) as peer:
+    with ScriptedPeer(hello, tls=ca.server_context(alpn=("h2", "http/1.1"))) as peer:
         for http in (world.pool(ssl=context), world.pool(ssl=context, http2=False)):
             response = await http.request("GET", peer.url)
             assert response.body == b"hello"
         # What is offered is the caller's: no ALPN of ours leaks into their context, nor from one pool into another.
         chosen = [conn.tls.selected_alpn_protocol() for conn in peer.connections if conn.tls is not None]
-        assert chosen == ["x" if is_offered else None] * 2
+        assert chosen == ["http/1.1" if is_offered else None] * 2
     assert state() == before
 
 
@@ -470,24 +470,24 @@ async def test_one_context_serves_many_pools_and_is_part_of_what_a_connection_is
         assert peer.accepted == 1
 
 
-async def test_g_alpn_lie_http2_that_we_do_not_speak_is_an_error_that_says_so(
-    world: World, ca: CertificateAuthority, engine: str
+@pytest.mark.parametrize("protocol", ["h2", "x"])
+async def test_g_alpn_lie_what_we_do_not_speak_is_an_error_that_says_so(
+    world: World, ca: CertificateAuthority, protocol: str
 ) -> None:
-    """The caller's context may offer what we do not; the server believes it."""
+    """The caller's context may offer what the pool does not; the server believes it."""
     context = ca.client_context()
-    context.set_alpn_protocols(["h2", "http/1.1"])
-    settings = b"\0\0\0\x04\0\0\0\0\0"
+    context.set_alpn_protocols([protocol, "http/1.1"])
 
     def script(conn: Conn) -> None:
         assert conn.tls is not None
-        assert conn.tls.selected_alpn_protocol() == "h2"
-        conn.send(settings)
-        conn.wait_closed()
+        assert conn.tls.selected_alpn_protocol() == protocol
+        assert conn.wait_closed()
 
-    with ScriptedPeer(script, tls=ca.server_context(alpn=("h2",)), expect_disconnect=True) as peer:
-        http = world.pool(ssl=context, http1_engine=engine)
-        with pytest.raises(RemoteProtocolError, match=r"HTTP/2|before the request was sent"):
+    with ScriptedPeer(script, tls=ca.server_context(alpn=(protocol,))) as peer:
+        http = world.pool(ssl=context, http2=False)
+        with pytest.raises(ConnectError, match=f"the peer speaks {protocol}, and this pool http/1.1 alone") as caught:
             await http.request("GET", peer.url)
+        assert not caught.value.request_sent
         assert http.connections == []
 
 
