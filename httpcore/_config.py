@@ -129,7 +129,7 @@ class HTTP2:
             Chromium's. It is given back as bytes come, so that a response nobody reads holds up no other.
         max_frame_size: bytes of one frame that we take, from 16 KiB (RFC 9113's least) to 16 MiB. 64 KiB.
         max_header_list_size: bytes of one response head, names, values and 32 a field together. 256 KiB, as in
-            Chromium and `Limits.max_header_bytes`.
+            Chromium; `Limits.max_header_bytes` where that is less.
         ping_interval: seconds without a byte from the peer, while requests wait for it, after which it is asked for a
             sign of life; None never asks.
         ping_timeout: seconds that it has to give one, before the connection is given up.

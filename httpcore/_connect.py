@@ -75,7 +75,8 @@ def _speak(stream: Stream, route: Route, dialing: Dialing, backend: Backend) -> 
     if agreed == "h2":
         from ._http2 import HTTP2Connection
 
-        return HTTP2Connection(stream, make_http2_engine(dialing.http2), backend, dialing.http2, limits)
+        http2_engine = make_http2_engine(dialing.http2, limits.max_header_bytes)
+        return HTTP2Connection(stream, http2_engine, backend, dialing.http2, limits)
     engine = make_http11_engine(dialing.http1_engine, limits.max_header_bytes, limits.max_header_count)
     return HTTP11Connection(stream, engine, backend)
 

@@ -85,6 +85,7 @@ class HTTP2Connection:
         self._failure: HTTPCoreError | None = None
         self._is_going = False
         self._has_settings = False
+        self._said = ""
         self._on_change: Callable[[], None] | None = None
         self._has_changed = False
         self._heard_at = backend.now()
@@ -344,7 +345,7 @@ class HTTP2Connection:
                 elif self._io.is_truncated or not self._streams:
                     failure = ReadError("the peer ended the connection")
                 else:
-                    failure = RemoteProtocolError("the peer ended the connection before it had answered")
+                    failure = RemoteProtocolError(f"the peer ended the connection before it had answered{self._said}")
             except RemoteProtocolError as exc:
                 failure = exc
                 for stream in self._streams.values():
@@ -420,7 +421,8 @@ class HTTP2Connection:
 
     def going_away(self, last_stream_id: int, code: int, reason: bytes) -> None:
         self._is_going = self._has_changed = True
-        said = f": {reason[:200].decode('ascii', 'replace')}" if reason else ""
+        said = f": {reason[:200].decode('ascii', 'replace')!r}" if reason else ""
+        self._said = f", having sent GOAWAY ({name_of(code)}{said})"
         for stream in [stream for stream_id, stream in self._streams.items() if stream_id > last_stream_id]:
             self._remove(stream)
             stream.was_refused = True

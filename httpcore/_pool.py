@@ -460,6 +460,8 @@ class ConnectionPool:
             return
         if entry.life is Life.IDLE and connection.is_stale():
             self._change(self._state.closed, entry)
+        elif connection.is_closed:
+            self._change(self._state.broken, entry)
         elif connection.is_retiring:
             self._change(self._state.retire, entry)
         elif connection.capacity is not None and connection.capacity != entry.capacity:

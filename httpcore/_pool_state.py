@@ -1,8 +1,8 @@
 """Who gets which connection. Everything that decides it lives here, and nothing here awaits, reads a clock or touches
 a socket.
 
-Inputs are method calls: `acquire`, `queue`, `cancel`, `opened`, `failed`, `released`, `closed`, `retire`, `resized`,
-`expire`, `close`. Outputs are what they leave behind: a `Waiter` that was given an `entry`, an `opening` to dial or an
+Inputs are method calls: `acquire`, `queue`, `cancel`, `opened`, `failed`, `released`, `closed`, `broken`, `retire`,
+`resized`, `expire`, `close`. Outputs are what they leave behind: a `Waiter` that was given an `entry`, an `opening` to dial or an
 `error`, and was woken; and `doomed`, the entries whose connections (or dials) the caller has to close.
 
 The caller holds one lock around every call, never across I/O.
@@ -354,6 +354,13 @@ class PoolState(Generic[C]):
         """An idle connection has ended."""
         if entry.life is Life.IDLE:
             self._drop(entry, reason)
+
+    def broken(self, entry: Entry[C]) -> None:
+        """A shared connection has ended under the requests that it carries, which hear it by themselves and release it
+        in their own time: its slot is free at once."""
+        if entry.life is Life.ACTIVE:
+            self._drop(entry, CloseReason.NOT_REUSABLE)
+            self._settle(entry.record)
 
     def retire(self, entry: Entry[C]) -> None:
         """An open connection takes no more requests; it is closed when the last one is done."""

@@ -362,4 +362,8 @@ def _handshake_reason(exc: ssl.SSLError | ssl.CertificateError) -> str:
         "record layer failure",
     ):
         return f"the TLS handshake failed: {reason}; the peer does not seem to speak TLS there, is it http://?"
+    if reason.endswith("no application protocol"):
+        return (
+            f"the TLS handshake failed: {reason}; the peer speaks none of what was offered (http1=False: HTTP/2 alone)"
+        )
     return f"the TLS handshake failed: {reason}"

@@ -39,8 +39,8 @@ def _engine_class(name: str) -> type[HTTP11Engine]:
     return H11Engine
 
 
-def make_http2_engine(settings: HTTP2) -> HTTP2Engine:
+def make_http2_engine(settings: HTTP2, max_header_bytes: int) -> HTTP2Engine:
     """A new engine for one connection: h2."""
     from .h2 import H2Engine
 
-    return H2Engine(settings)
+    return H2Engine(settings, min(settings.max_header_list_size, max_header_bytes))

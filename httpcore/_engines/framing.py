@@ -22,6 +22,7 @@ from .._headers import Headers, Pair
 
 __all__ = [
     "MAX_INTERIM",
+    "MAX_TRAILER_COUNT",
     "NOT_IN_TRAILERS",
     "Body",
     "ChunkedBody",
@@ -42,7 +43,7 @@ _MAX_LINE = 64 * 1024
 # The line of a chunk size with its extensions, and all trailers together: Go's net/http.
 _MAX_CHUNK_LINE = 4096
 _MAX_TRAILER_BYTES = 16 * 1024
-_MAX_TRAILER_COUNT = 100
+MAX_TRAILER_COUNT = 100
 # Go's net/http: bytes beside the data of chunks may exceed a fair share of 16 a chunk by this much in all.
 _MAX_CHUNK_EXCESS = 16 * 1024
 _CHUNK_SHARE = 16
@@ -327,8 +328,8 @@ class ChunkedBody(Body):
             return
         end = data.find(b"\r\n\r\n", max(0, searched - 3))
         block = data[: end + 2] if end >= 0 else data
-        if len(block) > _MAX_TRAILER_BYTES or block.count(b"\n") > _MAX_TRAILER_COUNT:
-            _refuse(f"the trailers are longer than {_MAX_TRAILER_BYTES} bytes or {_MAX_TRAILER_COUNT} fields")
+        if len(block) > _MAX_TRAILER_BYTES or block.count(b"\n") > MAX_TRAILER_COUNT:
+            _refuse(f"the trailers are longer than {_MAX_TRAILER_BYTES} bytes or {MAX_TRAILER_COUNT} fields")
         if end < 0:
             if _BARE_LF.search(data, searched):
                 _refuse("a trailer line ends in LF without CR")

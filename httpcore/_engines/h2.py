@@ -72,8 +72,11 @@ class _Decoder(hpack.Decoder):
         _check_table_updates(data)
         try:
             self.fields = [(bytes(name), bytes(value)) for name, value in super().decode(data, raw=True)]
-        except hpack.OversizedHeaderListError:
-            raise
+        except hpack.OversizedHeaderListError as exc:
+            raise hpack.OversizedHeaderListError(
+                f"it has more than {self.max_header_list_size} bytes (Limits.max_header_bytes, "
+                "HTTP2.max_header_list_size)"
+            ) from exc
         except Exception as exc:
             raise _CompressionError(f"the header block does not decode: {exc}") from exc
         is_interim = self.fields and self.fields[0][0] == b":status" and self.fields[0][1][:1] == b"1"
@@ -115,9 +118,10 @@ class H2Engine:
 
     Args:
         settings: what we tell the peer.
+        max_head: bytes of one response head, names, values and 32 a field together.
     """
 
-    def __init__(self, settings: HTTP2) -> None:
+    def __init__(self, settings: HTTP2, max_head: int) -> None:
         self.max_streams = _MAX_STREAMS_UNTIL_SAID
         self.max_frame = 16_384
         self.has_extended_connect = False
@@ -130,9 +134,9 @@ class H2Engine:
         self._uncredited = 0
         self._open: dict[int, _Open] = {}
         self._next_id = 1
-        self._conn = _make_connection(settings)
+        self._conn = _make_connection(settings, max_head)
         self._decoder = self._conn.decoder = _Decoder()
-        self._decoder.max_header_list_size = settings.max_header_list_size
+        self._decoder.max_header_list_size = max_head
         self._conn.initiate_connection()
         if settings.connection_window > _DEFAULT_WINDOW:
             self._conn.increment_flow_control_window(settings.connection_window - _DEFAULT_WINDOW)
@@ -218,7 +222,7 @@ class H2Engine:
             line = bytes(received).partition(b"\r\n")[0][:80]
             self._break(ErrorCode.PROTOCOL_ERROR, f"the peer does not speak HTTP/2: it answered with {line!r}")
         if len(received) >= _HEADER:
-            if received[3] != _SETTINGS:
+            if received[3] != _SETTINGS or received[4] & _ACK:
                 self._break(ErrorCode.PROTOCOL_ERROR, "the peer's first frame is not SETTINGS")
             self._has_settings = True
 
@@ -240,7 +244,9 @@ class H2Engine:
                 self._is_end = bool(flags & _END_STREAM)
                 self._decoder.may_be_interim = not self._is_end and stream_id in self._open
             self._in_headers = not flags & _END_HEADERS
-        if kind != _WINDOW_UPDATE or any(frame[_HEADER:]):  # one of 0 was an error of its stream, which has ended
+        if kind == _WINDOW_UPDATE:
+            frame = frame[:_HEADER] + bytes((frame[_HEADER] & 0x7F,)) + frame[_HEADER + 1 :]  # a reserved bit
+        if kind != _WINDOW_UPDATE or not stream_id or any(frame[_HEADER:]):  # one of 0 has ended its stream
             for event in self._feed(frame):
                 self._tell(event, events)
 
@@ -261,8 +267,8 @@ class H2Engine:
             is_progress = len(frame) - _HEADER > padding or bool(frame[4] & _END_STREAM)
         else:
             is_progress = kind == _HEADERS
-        if is_progress and stream_id in self._open:
-            self._idle_frames = max(0, self._idle_frames - _PROGRESS)
+        if is_progress:  # where its stream was reset it may still be under way, within the windows
+            self._idle_frames = max(0, self._idle_frames - _PROGRESS * (stream_id in self._open))
             return
         is_suspect = kind == _DATA or (kind == _RST_STREAM and stream_id not in self._open)
         self._idle_frames += _SUSPECT if is_suspect else 1
@@ -336,10 +342,10 @@ def _is_out_of_order(stream: _Open, kind: int, flags: int, frame: bytes) -> bool
         return not stream.has_head
     if kind == _HEADERS:
         return stream.has_head and not flags & _END_STREAM
-    return kind == _WINDOW_UPDATE and not any(frame[_HEADER:])
+    return kind == _WINDOW_UPDATE and not int.from_bytes(frame[_HEADER:], "big") & _LAST_STREAM_ID
 
 
-def _make_connection(settings: HTTP2) -> h2.connection.H2Connection:
+def _make_connection(settings: HTTP2, max_head: int) -> h2.connection.H2Connection:
     conn = h2.connection.H2Connection(
         h2.config.H2Configuration(
             client_side=True,
@@ -356,7 +362,7 @@ def _make_connection(settings: HTTP2) -> h2.connection.H2Connection:
             codes.ENABLE_PUSH: 0,
             codes.INITIAL_WINDOW_SIZE: settings.stream_window,
             codes.MAX_FRAME_SIZE: settings.max_frame_size,
-            codes.MAX_HEADER_LIST_SIZE: settings.max_header_list_size,
+            codes.MAX_HEADER_LIST_SIZE: max_head,
         },
     )
     conn.max_inbound_frame_size = settings.max_frame_size

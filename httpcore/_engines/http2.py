@@ -12,7 +12,7 @@ from typing import Protocol
 
 from .._errors import RemoteProtocolError
 from .._headers import VALUE, Headers, Pair
-from .framing import MAX_INTERIM, NOT_IN_TRAILERS, ResponseHead
+from .framing import MAX_INTERIM, MAX_TRAILER_COUNT, NOT_IN_TRAILERS, ResponseHead
 
 __all__ = ["ErrorCode", "HTTP2Engine", "HTTP2Events", "ResponseReader"]
 
@@ -193,6 +193,8 @@ class ResponseReader:
     def _read_trailers(self, fields: list[Pair], is_end: bool) -> Headers:
         if not is_end:
             raise RemoteProtocolError("a second response head came where only trailers may")
+        if len(fields) > MAX_TRAILER_COUNT:
+            raise RemoteProtocolError(f"the response has more than {MAX_TRAILER_COUNT} trailer fields")
         _check_fields(fields)
         self._end()
         return Headers(pair for pair in fields if pair[0] not in NOT_IN_TRAILERS)
