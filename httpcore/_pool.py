@@ -290,6 +290,7 @@ class ConnectionPool:
             return True
         with self._lock:
             entry.record.reused -= 1
+            self._state.closed(entry)
         self.release(entry, False)
         return False
 

@@ -2,8 +2,8 @@
 a socket.
 
 Inputs are method calls: `acquire`, `queue`, `cancel`, `opened`, `failed`, `released`, `closed`, `broken`, `retire`,
-`resized`, `expire`, `close`. Outputs are what they leave behind: a `Waiter` that was given an `entry`, an `opening` to dial or an
-`error`, and was woken; and `doomed`, the entries whose connections (or dials) the caller has to close.
+`resized`, `expire`, `close`. Outputs are what they leave behind: a `Waiter` that was given an `entry`, an `opening` to
+dial or an `error`, and was woken; and `doomed`, the entries whose connections (or dials) the caller has to close.
 
 The caller holds one lock around every call, never across I/O.
 
@@ -351,9 +351,11 @@ class PoolState(Generic[C]):
             self._settle(record)
 
     def closed(self, entry: Entry[C], reason: CloseReason = CloseReason.ENDED_BY_PEER) -> None:
-        """An idle connection has ended."""
+        """A connection has ended while idle; one that was reserved before that was noticed goes when it is released."""
         if entry.life is Life.IDLE:
             self._drop(entry, reason)
+        elif entry.life is Life.ACTIVE:
+            self._retire(entry, reason)
 
     def broken(self, entry: Entry[C]) -> None:
         """A shared connection has ended under the requests that it carries, which hear it by themselves and release it

@@ -146,6 +146,25 @@ async def test_p08_bytes_on_an_idle_connection_end_it_over_tls(
     await check_idle_fault(world, IDLE_FAULTS[fault], "POST", ca)
 
 
+@pytest.mark.parametrize("is_noticed", [False, True])
+async def test_p14_a_connection_that_ended_while_idle_counts_as_that_whenever_it_was_noticed(
+    world: World, is_noticed: bool
+) -> None:
+    """By the event loop, or when the connection was to be used again: where the loop had no turn, and elsewhere."""
+    begin, done = Gate(), Gate()
+    with Peers(dying_while_idle(close, begin, done)) as peers:
+        http = one_slot(world)
+        assert await get(http, peers) == b"first"
+        begin.open()
+        if is_noticed:
+            await world.until(lambda: peers.faulty.open_connections == 0)
+        else:
+            peers.faulty.wait_for(lambda: peers.faulty.open_connections == 0)
+        assert await get(http, peers) == b"/1"
+        stats = http.stats()
+        assert (stats.closed, stats.reused, stats.retried) == ({"ended by the peer while idle": 1}, 0, 0)
+
+
 async def check_idle_fault(
     world: World, fault: Callable[[Conn], None], method: str, ca: CertificateAuthority | None = None
 ) -> None:
