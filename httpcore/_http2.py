@@ -32,7 +32,7 @@ from ._errors import (
     WriteTimeout,
 )
 from ._headers import Pair
-from ._http2_stream import HTTP2Stream
+from ._http2_stream import HTTP2Stream, Participant
 from ._streams import Backend, Stream, StreamInfo
 
 __all__ = ["HTTP2Connection"]
@@ -76,7 +76,7 @@ class HTTP2Connection:
         self.max_header_count = limits.max_header_count
         self._lock = threading.Lock()
         self._streams: dict[int, HTTP2Stream] = {}
-        self._waiting: dict[HTTP2Stream, None] = {}
+        self._waiting: dict[Participant, None] = {}
         self._reader: object | None = None
         self._drainer: object | None = None
         self._is_blocked = False
@@ -234,58 +234,60 @@ class HTTP2Connection:
 
     # Waiting.
 
-    async def pump(self, stream: HTTP2Stream, deadline: float) -> None:
+    async def pump(self, participant: Participant, deadline: float) -> None:
         if not self._is_flush_due:
             self.flush()
-        role = self._choose_role(stream)
+        role = self._choose_role(participant)
         try:
             if role is _Role.WAIT:
-                assert stream.event is not None
-                if not await stream.event.wait(deadline):
+                assert participant.event is not None
+                if not await participant.event.wait(deadline):
                     raise ReadTimeout("the peer sent nothing in time")
             elif role is _Role.READ:
-                await self._read(deadline)
+                await self._read(participant, deadline)
             elif role is not _Role.LOOK_AGAIN:
                 await self._drain(deadline, role is _Role.DRAIN_AND_LISTEN)
         finally:
-            self._leave(stream)
+            self._leave(participant)
 
-    def _choose_role(self, stream: HTTP2Stream) -> _Role:
+    def _choose_role(self, participant: Participant) -> _Role:
         with self._lock:
-            if stream.is_woken or self.is_closed:
+            if participant.is_woken or self.is_closed:
                 return _Role.LOOK_AGAIN
             is_reader = self._reader is None
             if is_reader:
-                self._reader = stream
+                self._reader = participant
             if self._is_blocked and self._drainer is None:
-                self._drainer = stream
+                self._drainer = participant
                 return _Role.DRAIN_AND_LISTEN if is_reader else _Role.DRAIN
             if is_reader:
                 return _Role.READ
-            stream.event = self.backend.event()
-            self._waiting[stream] = None
+            participant.event = self.backend.event()
+            self._waiting[participant] = None
             return _Role.WAIT
 
-    def _leave(self, stream: object) -> None:
-        """Give back whatever batons `stream` has; where nobody reads then, the first who waits is to look."""
+    def _leave(self, participant: object) -> None:
+        """Give back whatever batons somebody has; where nobody reads then, the first who waits is to look."""
         with self._lock:
-            if isinstance(stream, HTTP2Stream):
-                self._waiting.pop(stream, None)
-                stream.event = None
-                stream.is_woken = False
-            if self._reader is stream:
+            if isinstance(participant, Participant):
+                self._waiting.pop(participant, None)
+                participant.event = None
+                participant.is_woken = False
+            if self._reader is participant:
                 self._reader = None
-            if self._drainer is stream:
+            if self._drainer is participant:
                 self._drainer = None
             if self._waiting and (self._reader is None or (self._is_blocked and self._drainer is None)):
                 self._wake(next(iter(self._waiting)))
 
-    async def _read(self, deadline: float) -> None:
+    async def _read(self, participant: Participant, deadline: float) -> None:
         """Read once, for all."""
         until = min(deadline, self._sign_of_life_due())
         try:
             data = await self._io.receive(_RECEIVE, until)
         except ReadTimeout:
+            if participant.is_woken:
+                return
             if self.backend.now() >= deadline:
                 raise
             self._ask_for_sign_of_life()
@@ -411,13 +413,13 @@ class HTTP2Connection:
         if stream_id == 0:
             self._wake_senders()
         elif (stream := self._streams.get(stream_id)) is not None and stream.is_sending:
-            self._wake(stream)
+            self._wake(stream.sender)
 
     def settings_received(self) -> None:
         self._has_settings = self._has_changed = True
-        for stream in self._waiting:
-            if stream.stream_id is None:
-                self._wake(stream)
+        for waiting in self._waiting:
+            if isinstance(waiting, HTTP2Stream) and waiting.stream_id is None:
+                self._wake(waiting)
 
     def going_away(self, last_stream_id: int, code: int, reason: bytes) -> None:
         self._is_going = self._has_changed = True
@@ -447,19 +449,25 @@ class HTTP2Connection:
         if stream.stream_id is not None and self._streams.pop(stream.stream_id, None) is not None:
             self._engine.forget(stream.stream_id)
         for other in self._waiting:  # for a slot, which is seldom: the pool knows how many there are
-            if other.stream_id is None:
+            if isinstance(other, HTTP2Stream) and other.stream_id is None:
                 self._wake(other)
                 break
 
-    def _wake(self, stream: HTTP2Stream) -> None:
-        stream.is_woken = True
-        if stream.event is not None:
-            stream.event.set()
+    def wake(self, participant: Participant) -> None:
+        with self._lock:
+            self._wake(participant)
+            if self._reader is participant:
+                self._io.interrupt()
+
+    def _wake(self, participant: Participant) -> None:
+        participant.is_woken = True
+        if participant.event is not None:
+            participant.event.set()
 
     def _wake_senders(self) -> None:
         for stream in self._streams.values():
             if stream.is_sending:
-                self._wake(stream)
+                self._wake(stream.sender)
 
     # The end.
 
@@ -486,8 +494,8 @@ class HTTP2Connection:
                 stream.error = type(error)(*error.args)
                 stream.error.__cause__ = error.__cause__
             self._wake(stream)
-        for stream in self._waiting:
-            self._wake(stream)
+        for waiting in self._waiting:
+            self._wake(waiting)
         self._streams.clear()
         self._io.close(b"" if self._is_blocked or self._write_error is not None else self._engine.take_output())
 

@@ -25,7 +25,7 @@ from ._errors import (
 from ._headers import Headers, Pair
 from ._http2_tunnel import Tunnel
 from ._request import InformationalCallback, Request
-from ._streams import Backend, Event, Stream, StreamInfo
+from ._streams import Backend, Event, Stream, StreamInfo, Task
 from ._upload import Upload
 
 __all__ = ["HTTP2Stream"]
@@ -95,15 +95,32 @@ class Multiplexer(Protocol):
     def flush_soon(self) -> None:
         """`flush`, together with what others queue in this turn of the event loop: one write and one TLS record."""
 
-    async def pump(self, stream: HTTP2Stream, deadline: float) -> None:
-        """Let something happen that `stream` may wait for. The caller looks whether it has, and calls again if not.
+    def wake(self, participant: Participant) -> None:
+        """Let somebody look again."""
+
+    async def pump(self, participant: Participant, deadline: float) -> None:
+        """Let something happen that `participant` may wait for. It looks whether it has, and calls again if not.
 
         Raises: ReadTimeout, WriteTimeout.
         Cancellation: nothing is lost, and somebody else goes on.
         """
 
 
-class HTTP2Stream:
+class Participant:
+    """Somebody who waits in `Multiplexer.pump`: a request, or the task that sends its body beside it.
+
+    Attributes:
+        event, is_woken: how the connection tells it to look again.
+    """
+
+    __slots__ = ("event", "is_woken")
+
+    def __init__(self) -> None:
+        self.event: Event | None = None
+        self.is_woken = False
+
+
+class HTTP2Stream(Participant):
     """See the module, and `Carrier` for the contract.
 
     Attributes:
@@ -113,19 +130,20 @@ class HTTP2Stream:
         is_ended: whether the response is here to its end.
         has_response_begun: whether the peer has said anything of it, if only that it will not answer.
         has_sent_all: whether the request has gone out to its end.
-        is_sending: whether it waits for room to send, rather than for an answer.
-        event, is_woken: how the connection tells it to look again.
+        is_sending: whether room to send is waited for, rather than an answer.
+        sender: who waits for it.
     """
 
     __slots__ = (
-        "_connection", "_head", "_interim", "_may_continue", "_rest", "_trailers_to_send", "_upload", "error", "event",
-        "has_response_begun", "has_sent", "has_sent_all", "is_ended", "is_sending", "is_woken", "parts", "reader",
-        "stream_id", "trailers", "was_refused",
+        "_connection", "_head", "_interim", "_may_continue", "_rest", "_send_error", "_sender", "_task",
+        "_trailers_to_send", "_upload", "error", "has_response_begun", "has_sent", "has_sent_all", "is_ended",
+        "is_sending", "parts", "reader", "stream_id", "trailers", "was_refused",
     )  # fmt: skip
 
     reader: ResponseReader
 
     def __init__(self, connection: Multiplexer) -> None:
+        super().__init__()
         self._connection = connection
         self._head: ResponseHead | None = None
         self._interim: deque[ResponseHead] = deque()
@@ -134,6 +152,9 @@ class HTTP2Stream:
         self._rest: memoryview | None = None
         self._trailers_to_send: Sequence[Pair] = ()
         self._upload: Upload | None = None
+        self._task: Task | None = None
+        self._sender: Participant | None = None
+        self._send_error: BaseException | None = None
         self.stream_id: int | None = None
         self.error: HTTPCoreError | None = None
         self.parts: deque[bytes] = deque()
@@ -143,8 +164,10 @@ class HTTP2Stream:
         self.is_sending = False
         self.was_refused = False
         self.trailers = Headers()
-        self.event: Event | None = None
-        self.is_woken = False
+
+    @property
+    def sender(self) -> Participant:
+        return self._sender or self
 
     @property
     def is_reusable(self) -> bool:
@@ -264,6 +287,10 @@ class HTTP2Stream:
             clock.phase = "waiting for 100 Continue"
             await self._wait_for_continue(clock, on_informational)
         clock.phase = "sending the body"
+        if upload.is_async and self._connection.backend.can_spawn:
+            self._sender = Participant()
+            self._task = self._connection.backend.spawn(self._send_beside(upload, clock))
+            return
         while self._upload is not None and self._head is None and self.error is None:
             try:
                 await self._advance(upload, clock)
@@ -282,6 +309,19 @@ class HTTP2Stream:
             if clock.is_over:
                 raise
 
+    async def _send_beside(self, upload: Upload, clock: Clock) -> None:
+        """Send a body that takes its time in a task of its own, while the peer is listened to."""
+        try:
+            try:
+                while self._upload is not None and self.error is None:
+                    await self._advance(upload, clock)
+            finally:
+                await upload.aclose()
+        except BaseException as exc:  # cancellation as well, which nobody but `_stop_upload` and `close` asks for
+            self._send_error = exc
+        self._task = None
+        self._connection.wake(self)
+
     async def _advance(self, upload: Upload, clock: Clock) -> None:
         """Send the next part of the body, or what is left of one, or wait until there is room for it."""
         if self._rest is None:
@@ -295,7 +335,7 @@ class HTTP2Stream:
             return
         self.is_sending = True
         try:
-            await self._connection.pump(self, clock.deadline(clock.timeout.write))
+            await self._connection.pump(self.sender, clock.deadline(clock.timeout.write))
         except ReadTimeout as exc:
             raise WriteTimeout("the peer opened no window to send the body in time") from exc
         finally:
@@ -347,22 +387,31 @@ class HTTP2Stream:
     async def _stop_upload(self) -> None:
         """The peer wants no more of the body. What it has to say it may say to the end."""
         upload, self._upload, self._rest = self._upload, None, None
-        if upload is not None:
+        task, self._task = self._task, None
+        if task is not None:
+            await self._connection.backend.stop(task)
+        elif upload is not None:
             await upload.aclose()
 
     # The response.
 
     async def _receive_head(self, clock: Clock, on_informational: InformationalCallback | None) -> ResponseHead:
-        deadline = clock.deadline(clock.timeout.read)
+        deadline, is_sending = clock.deadline(clock.timeout.read), self._task is not None
         while self._head is None:
-            if self.error is not None:
-                raise self.error
-            await self._connection.pump(self, deadline)
-            if self._interim:  # the peer is alive and says so
+            self._raise_error()
+            await self._connection.pump(self, clock.total if self._task is not None else deadline)
+            if self._interim or is_sending:  # the peer is alive and says so, or could not have answered before
                 self._tell_interim(on_informational)
-                deadline = clock.deadline(clock.timeout.read)
+                deadline, is_sending = clock.deadline(clock.timeout.read), self._task is not None
         self._tell_interim(on_informational)
         return self._head
+
+    def _raise_error(self) -> None:
+        """What the exchange has ended with: by the peer, or in the caller's body."""
+        if self.error is not None:
+            raise self.error
+        if self._send_error is not None and not isinstance(self._send_error, WriteError):
+            raise self._send_error  # otherwise the peer takes no more; it may have answered before
 
     def _tell_interim(self, on_informational: InformationalCallback | None) -> None:
         while self._interim:
@@ -378,9 +427,10 @@ class HTTP2Stream:
                         await self._stop_upload()
                     self._close_if_ended()
                     return b""
-                if self.error is not None:
-                    raise self.error
-                if self._upload is not None:
+                self._raise_error()
+                if self._task is not None:
+                    await self._connection.pump(self, clock.total)
+                elif self._upload is not None and self._send_error is None:
                     await self._advance_or_stop(self._upload, clock)
                 else:
                     await self._connection.pump(self, clock.deadline(clock.timeout.read))
@@ -417,6 +467,8 @@ class HTTP2Stream:
 
     def close(self) -> None:
         """Reset the stream, where it has not ended; what comes for it is given back to the connection's window."""
+        if self._task is not None:
+            self._task.cancel()
         self._connection.reset(self, ErrorCode.CANCEL)
 
 
