@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -151,6 +152,39 @@ def test_p20_closing_in_one_thread_ends_what_waits_in_others() -> None:
         in_threads(8, work)
         assert time.monotonic() - began < 10
         assert http.connections == []
+
+
+@pytest.mark.xfail(reason="a closed descriptor is polled on, though its number is somebody else's by then")
+def test_p15_a_thread_that_waits_is_woken_though_its_descriptor_is_taken_again() -> None:
+    """Closing comes from another thread, and the next to open something is given the same number."""
+
+    def hang(conn: Conn) -> None:
+        conn.read_request()
+        conn.wait_closed()
+
+    with ScriptedPeer(hang, expect_disconnect=True) as peer:
+        for number in range(20):
+            http = httpcore.SyncConnectionPool(timeout=httpcore.Timeout(None))
+            errors: list[Exception] = []
+
+            def ask(http: httpcore.SyncConnectionPool, errors: list[Exception]) -> None:
+                try:
+                    http.request("GET", peer.url)
+                except httpcore.HTTPCoreError as exc:
+                    errors.append(exc)
+
+            thread = threading.Thread(target=ask, args=(http, errors), daemon=True)
+            thread.start()
+            peer.wait_for(lambda: len(peer.requests) > number)  # noqa: B023 - it is called at once
+            time.sleep(0.005)  # from where it is seen to where it waits
+            http.close()
+            with ExitStack() as stack:
+                for _ in range(3):
+                    for sock in socket.socketpair():
+                        stack.enter_context(sock)
+                thread.join(3)
+                assert not thread.is_alive()
+            assert [type(error) for error in errors] == [httpcore.ReadError]
 
 
 # Ctrl-C
