@@ -91,7 +91,8 @@ class Limits:
         max_connection_age: seconds after which a connection is retired, at the end of its request.
         max_requests_per_connection: requests after which it is retired.
         max_header_bytes: bytes of one response head, interim ones included. 256 KiB, as in Chromium.
-        max_header_count: header fields of one response head, and of trailers. 500.
+        max_header_count: header fields of one response head. 500. Trailers have bounds of their own, Go's: 100 fields,
+            and in HTTP/1.1 16 KiB.
     """
 
     max_connections: int | None = 100

@@ -28,8 +28,8 @@ class Owner(Protocol):
     def release(self, entry: PoolEntry, is_reusable: bool, exchange: Exchange | None = None) -> None:
         """Take a connection back, from `exchange`, which has it no more then. Neither waits nor fails."""
 
-    def forget(self, entry: PoolEntry, carrier: Carrier) -> None:
-        """Take a connection back from a finaliser: takes no lock."""
+    def forget(self, entry: PoolEntry, carrier: Carrier, on_end: Callable[[bool], None] | None) -> None:
+        """Take a connection back from a finaliser: takes no lock, and leaves `on_end` to be told later."""
 
 
 class Exchange:
@@ -149,7 +149,7 @@ class Exchange:
     def __del__(self) -> None:
         entry = getattr(self, "entry", None)
         if entry is not None:
-            self._owner.forget(entry, self._carrier)
+            self._owner.forget(entry, self._carrier, self._on_end)
             warnings.warn(
                 f"a response of {self._peer} was neither read to its end nor closed: use `async with response`, "
                 "or call its aclose()",

@@ -122,7 +122,7 @@ class ConnectionPool:
         self._lock = threading.Lock()
         self._state: State = self._new_state()
         self._backend: Backend | None = None
-        self._forgotten: deque[tuple[PoolEntry, Carrier]] = deque()
+        self._forgotten: deque[tuple[PoolEntry, Carrier, OnEnd | None]] = deque()
         self._timer: Timer | None = None
         self._timer_at = math.inf
         self._farewell: Timer | None = None
@@ -217,7 +217,8 @@ class ConnectionPool:
                 head = await carrier.exchange(request, clock, _informational(request, trace))
                 if trace is not None:
                     trace.response_started(head.status_code)
-                exchange = Exchange(self, entry, carrier, clock, peer, None if trace is None else trace.ended)
+                on_end = None if trace is None else trace.ended
+                exchange = Exchange(self, entry, carrier, clock, peer, on_end)
                 break
             except BaseException as exc:
                 if entry is not None and exchange is None:
@@ -237,7 +238,7 @@ class ConnectionPool:
                     del total  # or its traceback would make a cycle
         network_stream = None
         if carrier.is_switched:
-            end = partial(self._end_stream, entry, carrier)
+            end = partial(self._end_stream, entry, carrier, on_end)
             network_stream = NetworkStream(carrier.stream, carrier.unread, backend.now, peer, end)
         exchange.begin()
         extensions: dict[str, object] = {"connection": connection.info}
@@ -440,17 +441,24 @@ class ConnectionPool:
         if entry.expires_at < self._timer_at and backend.has_timers and entry.life is Life.IDLE:
             self._arm_timer(entry.expires_at, now, backend)
 
-    def forget(self, entry: PoolEntry, carrier: Carrier) -> None:
+    def forget(self, entry: PoolEntry, carrier: Carrier, on_end: OnEnd | None) -> None:
         """Take a connection back from a finaliser, which may run anywhere, even where our lock is held."""
-        self._forgotten.append((entry, carrier))
+        self._forgotten.append((entry, carrier, on_end))
         backend = self._backend
         if backend is not None:
             backend.call_soon_threadsafe(self._sweep)
 
-    def _end_stream(self, entry: PoolEntry, carrier: Carrier, is_finaliser: bool) -> None:
+    def _end_stream(self, entry: PoolEntry, carrier: Carrier, on_end: OnEnd | None, is_finaliser: bool) -> None:
         if is_finaliser:
-            self.forget(entry, carrier)
+            self.forget(entry, carrier, on_end)
         else:
+            self._end(entry, carrier, on_end, True)
+
+    def _end(self, entry: PoolEntry, carrier: Carrier, on_end: OnEnd | None, is_complete: bool) -> None:
+        try:
+            if on_end is not None:
+                on_end(is_complete)
+        finally:
             carrier.close()
             self.release(entry, carrier.is_reusable)
 
@@ -473,11 +481,10 @@ class ConnectionPool:
         """Take back what was forgotten, and close what has been idle too long."""
         while self._forgotten:
             try:
-                entry, carrier = self._forgotten.popleft()
+                entry, carrier, on_end = self._forgotten.popleft()
             except IndexError:  # another thread took it
                 break
-            carrier.close()
-            self.release(entry, carrier.is_reusable)
+            self._end(entry, carrier, on_end, False)
         backend = self._backend
         if backend is not None and (now := backend.now()) >= self._sweep_at:
             self._sweep_at = now + _SWEEP_SECONDS
@@ -705,6 +712,7 @@ class Wakeup:
         self.event.set()
 
 
+OnEnd = Callable[[bool], None]
 PoolWaiter = Waiter[Connection]
 State = PoolState[Connection]
 

@@ -90,7 +90,8 @@ class ResponseStarted(TraceEvent):
 
 @dataclass(frozen=True, slots=True)
 class ResponseEnded(TraceEvent):
-    """The request let go of its connection: the response was read to its end, or closed before."""
+    """The request let go of its connection: the response was read to its end, closed before, or forgotten, which is
+    noticed a little later. After 101 or CONNECT: the stream was closed."""
 
     request_id: int
     is_complete: bool

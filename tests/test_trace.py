@@ -235,3 +235,49 @@ async def test_p61_times_and_durations_are_those_of_what_happened(world: World) 
     acquired = next(event for event in events if isinstance(event, httpcore.ConnectionAcquired))
     answered = next(event for event in events if isinstance(event, httpcore.ResponseStarted))
     assert 0.05 <= answered.time - acquired.time < 5
+
+
+async def test_p61_a_forgotten_response_has_an_end_as_well(world: World) -> None:
+    """Not in the finaliser, which may run anywhere, but when the pool takes the connection back."""
+    events: list[httpcore.TraceEvent] = []
+
+    def script(conn: Conn) -> None:
+        conn.read_request()
+        conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel")
+        conn.wait_closed()
+
+    with ScriptedPeer(script, expect_disconnect=True) as peer:
+        http = world.pool(trace=events.append)
+        response = await http.request("GET", peer.url, stream=True)
+        with pytest.warns(ResourceWarning, match="neither read to its end nor closed"):
+            del response
+        await http.drain()
+    assert names(events)[-2:] == ["ResponseEnded", "ConnectionClosed"]
+    ends = [event for event in events if isinstance(event, httpcore.ResponseEnded)]
+    assert [(event.request_id, event.is_complete) for event in ends] == [(1, False)]
+
+
+@pytest.mark.parametrize("is_forgotten", [False, True])
+async def test_p61_a_response_ends_with_the_stream_that_it_became(world: World, is_forgotten: bool) -> None:
+    events: list[httpcore.TraceEvent] = []
+
+    def script(conn: Conn) -> None:
+        conn.read_head()
+        conn.send(b"HTTP/1.1 200 OK\r\n\r\n")
+        conn.wait_closed()
+
+    with ScriptedPeer(script, expect_disconnect=True) as peer:
+        http = world.pool(trace=events.append)
+        target = {"target": b"example.org:443"}
+        response = await http.request("CONNECT", peer.url, extensions=target, stream=True)
+        assert names(events)[-1] == "ResponseStarted"
+        if is_forgotten:
+            with pytest.warns(ResourceWarning, match="was not closed"):
+                del response
+            await http.drain()
+        else:
+            await response.aclose()
+            await response.aclose()
+    assert names(events)[-2:] == ["ResponseEnded", "ConnectionClosed"]
+    ends = [event for event in events if isinstance(event, httpcore.ResponseEnded)]
+    assert [(event.request_id, event.is_complete) for event in ends] == [(1, not is_forgotten)]
