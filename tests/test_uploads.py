@@ -1040,6 +1040,43 @@ async def test_p24_trailers_of_a_request_follow_its_body(world: World, engine: s
         await assert_still_works(world, http, peers)
 
 
+@pytest.mark.parametrize(("count", "size"), [(100, 1), (101, 1), (10, 2000)])
+async def test_p24_trailers_have_bounds_of_their_own(world: World, engine: str, count: int, size: int) -> None:
+    """100 fields and 16 KiB, whatever `Limits.max_header_count` says of the head."""
+    trailers = [(b"x", b"y" * size)] * count
+
+    def script(conn: Conn) -> None:
+        conn.read_request()
+        conn.respond_chunked([b"hello"], trailers=trailers)
+        conn.wait_closed()
+
+    with Peers(script, expect_disconnect=True) as peers:
+        http = one_slot(world, http1_engine=engine, limits=httpcore.Limits(max_connections=1, max_header_count=5))
+        if count * size <= 100:
+            assert (await http.request("GET", peers.url)).trailers == tuple(trailers)
+        else:
+            error = await error_of(lambda: http.request("GET", peers.url))
+            assert "the trailers are longer than 16384 bytes or 100 fields" in str(error)
+
+
+@can_cancel_worlds
+async def test_p24_trailers_of_an_async_body_follow_its_last_part(world: World, engine: str) -> None:
+    with Peers(serve) as peers:
+        http = one_slot(world, http1_engine=engine)
+        told: list[str] = []
+
+        async def body() -> AsyncIterator[bytes]:
+            yield b"hello"
+            await world.sleep(0.01)
+            told.append("5 bytes")
+
+        extensions = {"trailers": lambda: [("x-told", told[0])]}
+        assert (await http.request("POST", peers.url, body=body(), extensions=extensions)).status_code == 200
+        assert peers.faulty.requests[0].body == b"hello"
+        assert (b"x-told", b"5 bytes") in peers.faulty.requests[0].trailers
+        await assert_holds(world, http, peers, idle=1)
+
+
 async def test_p24_trailers_that_fail_fail_the_request(world: World, engine: str) -> None:
     def fail() -> dict[str, str]:
         raise Mine("no sum")
