@@ -260,6 +260,63 @@ async def test_p45_a_client_certificate_is_shown(
         assert tls.getpeercert() is not None
 
 
+async def test_p45_a_client_certificate_that_was_replaced_is_shown_on_new_connections(
+    world: World, ca: CertificateAuthority, tmp_path: Path
+) -> None:
+    """One file after the other, as it is done: in between, the former pair goes on."""
+    shown: list[str] = []
+
+    def script(conn: Conn) -> None:
+        assert conn.tls is not None
+        certificate: Any = conn.tls.getpeercert()
+        shown.extend(name for _, name in certificate["subjectAltName"])
+        hello(conn)
+
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    close = [("connection", "close")]
+    for name, path in zip(ca.client_certificate("first@example.org"), (chain, key), strict=True):
+        path.write_bytes(name.read_bytes())
+    with ScriptedPeer(script, tls=ca.requiring_client_certificate()) as peer:
+        http = world.pool(ssl=SSLConfig(ca.pem_path, (chain, key)))
+        await http.request("GET", peer.url, close)
+        for name, path in zip(ca.client_certificate("second@example.org"), (chain, key), strict=True):
+            path.write_bytes(name.read_bytes())
+            await http.request("GET", peer.url, close)
+        await http.request("GET", peer.url, close)
+    assert shown == ["first@example.org"] * 2 + ["second@example.org"] * 2
+
+
+async def test_p45_authorities_that_were_replaced_are_trusted_on_new_connections(
+    world: World, ca: CertificateAuthority, tmp_path: Path
+) -> None:
+    path = tmp_path / "ca.pem"
+    other = tmp_path / "other"
+    other.mkdir()
+    path.write_bytes(CertificateAuthority(other).pem_path.read_bytes())
+    with ScriptedPeer(hello, tls=ca.server_context()) as peer:
+        http = world.pool(ssl=SSLConfig(path))
+        with pytest.raises(ConnectError, match="the certificate is not valid"):
+            await http.request("GET", peer.url)
+        path.write_bytes(path.read_bytes() + ca.pem_path.read_bytes())
+        assert (await http.request("GET", peer.url)).status_code == 200
+
+
+def test_p44_a_context_is_made_anew_only_where_a_file_has_changed(ca: CertificateAuthority, tmp_path: Path) -> None:
+    from httpcore._tls import known_context, make_context
+
+    path = tmp_path / "ca.pem"
+    path.write_bytes(ca.pem_path.read_bytes())
+    config = SSLConfig(path)
+    first = make_context(config, ())
+    assert make_context(config, ()) is known_context(config, ()) is first
+    path.write_bytes(ca.pem_path.read_bytes() * 2)
+    assert known_context(config, ()) is None
+    second = make_context(config, ())
+    assert second is not first
+    path.unlink()  # it is about to be replaced
+    assert make_context(config, ()) is second
+
+
 @pytest.mark.parametrize("is_other", [False, True], ids=["none", "of an unknown CA"])
 @pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
 async def test_g_mtls_none_a_client_certificate_that_is_missing_or_wrong_is_an_error_with_the_peers_alert(
