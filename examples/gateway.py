@@ -115,7 +115,7 @@ class Gateway:
             tasks.cancel_scope.cancel()
 
     async def cancel_when_gone(self, upload: Upload, scope: anyio.CancelScope) -> None:
-        """Nobody reads the answer to a client that hung up: stop fetching it, which closes the upstream connection."""
+        """Nobody reads the answer to a client that hung up: stop fetching it, which the upstream is told."""
         await upload.over.wait()
         while (await upload.receive())["type"] != "http.disconnect":
             pass

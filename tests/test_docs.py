@@ -17,6 +17,7 @@ import pytest
 
 from tests.run_page import blocks
 from tests.support.app import TEXT
+from tests.support.http2_peer import DataFrame, HTTP2Conn, HTTP2Peer, Setting, http2_context
 from tests.support.peer import ScriptedPeer
 from tests.support.servers import Server
 from tests.support.tls import CertificateAuthority
@@ -26,6 +27,7 @@ _PAGES = sorted(path for path in (_ROOT / "README.md", *(_ROOT / "docs").glob("*
 # What they are run against, and what they print then. The gateway is a server, and has a test module of its own.
 _EXAMPLES = {
     "get.py": ("/gzip", f"{len(TEXT)} bytes"),
+    "http2.py": ("/gzip", "100 answers in HTTP/2\nconnections: 1\n"),
     "limits.py": ("/gzip", "100 answers"),
     "stream.py": ("/gzip", f"200 {len(TEXT)} bytes"),
     "sync.py": ("/gzip", f"{len(TEXT)} bytes, streamed"),
@@ -42,12 +44,30 @@ def folder(tmp_path: Path, ca: CertificateAuthority) -> Path:
     return tmp_path
 
 
+def echo(conn: HTTP2Conn) -> None:
+    """A tunnel in which everything comes back, as no real server here has one."""
+    stream_id = conn.read_head().stream_id
+    conn.send_head(stream_id)
+    while not conn.is_reset(stream_id):
+        frame = conn.recv_frame()
+        if isinstance(frame, DataFrame):
+            conn.send_data(stream_id, frame.data)
+
+
 @pytest.fixture
-def addresses(uvicorn_server: Server, ca: CertificateAuthority) -> Iterator[dict[str, str]]:
+def addresses(uvicorn_server: Server, hypercorn_server: Server, ca: CertificateAuthority) -> Iterator[dict[str, str]]:
     """What stands for the addresses of the pages; longer ones first."""
-    with ScriptedPeer.answering(b"HTTP/1.1 200 OK\r\n\r\n", tls=ca.expired()) as expired:
+    offer = {Setting.ENABLE_CONNECT_PROTOCOL: 1}
+    with (
+        ScriptedPeer.answering(b"HTTP/1.1 200 OK\r\n\r\n", tls=ca.expired()) as expired,
+        HTTP2Peer(echo, tls=http2_context(ca), settings=offer) as tunnel,
+    ):
         yield {
             "https://expired.example.org": expired.origin,
+            "https://http2.example.org/chat": f"{tunnel.origin}/chat",
+            "https://http2.example.org/download": f"{hypercorn_server.https}/bytes/10000000",
+            "https://http2.example.org": hypercorn_server.https,
+            "http://http2.example.org": hypercorn_server.http,
             "https://example.org/download": f"{uvicorn_server.https}/gzip",
             "https://example.org/events": f"{uvicorn_server.https}/sse",
             "https://example.org/slow": f"{uvicorn_server.https}/slow?delay=30",
@@ -76,9 +96,12 @@ def test_a_page_does_what_it_says(page: Path, folder: Path, addresses: dict[str,
 
 
 @pytest.mark.parametrize("name", _EXAMPLES)
-def test_an_example_does_what_it_says(name: str, folder: Path, uvicorn_server: Server) -> None:
+def test_an_example_does_what_it_says(
+    name: str, folder: Path, uvicorn_server: Server, hypercorn_server: Server
+) -> None:
     path, expected = _EXAMPLES[name]
-    assert expected in run(folder, _ROOT / "examples" / name, uvicorn_server.https + path)
+    server = hypercorn_server if name == "http2.py" else uvicorn_server
+    assert expected in run(folder, _ROOT / "examples" / name, server.https + path)
 
 
 def test_the_demo_holds(folder: Path) -> None:
@@ -86,5 +109,6 @@ def test_the_demo_holds(folder: Path) -> None:
 
 
 def test_nothing_is_left_out() -> None:
-    assert {"README.md", "quickstart.md", "streaming.md", "tls.md", "sync.md", "errors.md"} <= {p.name for p in _PAGES}
+    pages = {"README.md", "quickstart.md", "streaming.md", "http2.md", "tls.md", "sync.md", "errors.md"}
+    assert pages <= {page.name for page in _PAGES}
     assert {path.name for path in (_ROOT / "examples").glob("*.py")} == {*_EXAMPLES, "gateway.py"}
