@@ -29,20 +29,22 @@ class RequestBody:
     Attributes:
         content: the body, where it is in one piece.
         length: its bytes, where that is known before it is read.
-        is_replayable: whether `parts` can be called again.
+        is_replayable: whether `parts` can be called: again, or for the first time.
     """
 
-    __slots__ = ("_source", "_start", "content", "is_replayable", "length")
+    __slots__ = ("_may_replay", "_source", "_start", "content", "is_replayable", "length")
 
     def __init__(self, source: BodyTypes, content: bytes | None, length: int | None, is_replayable: bool) -> None:
         self._source = source
         self._start = cast("BinaryIO", source).tell() if length is not None and _is_file(source) else 0
         self.content = content
         self.length = length
-        self.is_replayable = is_replayable
+        self._may_replay = is_replayable
+        self.is_replayable = True
 
     def parts(self) -> BodyReader:
         """Read it from its beginning."""
+        self.is_replayable = self._may_replay
         if self.content is not None:
             return BodyReader(iter((self.content,)))
         source = self._source
@@ -51,7 +53,7 @@ class RequestBody:
         if not _is_file(source):
             return BodyReader(iter(cast("Iterable[bytes]", source)))
         file = cast("BinaryIO", source)
-        if self.is_replayable:
+        if self._may_replay:
             file.seek(self._start)
         return BodyReader(_read_file(file, self.length))
 

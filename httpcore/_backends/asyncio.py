@@ -114,12 +114,23 @@ class AsyncioStream(asyncio.BufferedProtocol):
         """Read what the peer sent before our write failed: its early answer is still in the socket's buffer."""
         if self._transport is None or self._is_ended or self._is_paused:
             return
+        while self._read_ahead():
+            continue
+
+    def _read_ahead(self) -> bool:
+        """Take what the event loop has not come to yet; False where it is nothing, or the end."""
+        if not hasattr(socket, "MSG_DONTWAIT"):
+            return False  # where the loop has asked the system for it already, it is not ours to take
         try:
-            while data := self._socket.recv(_HIGH_WATER, getattr(socket, "MSG_DONTWAIT", 0)):
-                self._chunks.append(data)
-                self._buffered += len(data)
+            data = self._socket.recv(_HIGH_WATER, socket.MSG_DONTWAIT)
         except OSError:
-            return  # nothing more is there, or uvloop has closed the descriptor before it told us
+            return False  # nothing more is there, or uvloop has closed the descriptor before it told us
+        if data:
+            self._chunks.append(data)
+            self._buffered += len(data)
+        else:
+            self._is_ended = True
+        return bool(data)
 
     def _wake(self, waiter: asyncio.Future[None] | None) -> None:
         if waiter is not None and not waiter.done():
@@ -151,6 +162,8 @@ class AsyncioStream(asyncio.BufferedProtocol):
         return self._take(max_bytes)
 
     def read(self, max_bytes: int) -> bytes | None:
+        if not (self._chunks or self._is_ended) and self._probe():
+            self._read_ahead()
         if self._chunks:
             return self._take(max_bytes)
         if self._error is not None:

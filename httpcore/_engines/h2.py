@@ -36,12 +36,14 @@ _HEADER = 9
 _SIZES = {_RST_STREAM: 4, _PING: 8, _WINDOW_UPDATE: 4}
 # Which may only come on a stream that we have opened.
 _ON_STREAMS = frozenset({_DATA, _HEADERS, _RST_STREAM, _WINDOW_UPDATE, _CONTINUATION})
+_WINDOW_UPDATE_OF_ALL = bytes((0, 0, 4, _WINDOW_UPDATE, 0, 0, 0, 0, 0))
 # RFC 7541, 4.2: to the smallest that was agreed upon meanwhile, and to the last.
 _MAX_TABLE_UPDATES = 2
 _DEFAULT_WINDOW = 65_535
 # RFC 9113, 6.5.2 and 3.4: what to assume until the peer has sent its settings.
 _MAX_STREAMS_UNTIL_SAID = 100
 _LAST_STREAM_ID = 2**31 - 1
+_MASK = 2**31 - 1  # a reserved bit comes before each stream id and increment
 # Frames that bring nothing forward. Go's server gives up at 10,000 such answers queued, nghttp2 at 1,000; an honest
 # peer that pings every second, and says nothing else, comes to the first after three hours.
 _MAX_IDLE_FRAMES = 10_000
@@ -132,6 +134,8 @@ class H2Engine:
         self._in_headers = self._is_end = False
         self._idle_frames = 0
         self._uncredited = 0
+        self._discarded = 0
+        self._answers: list[bytes] = []
         self._open: dict[int, _Open] = {}
         self._next_id = 1
         self._conn = _make_connection(settings, max_head)
@@ -193,7 +197,11 @@ class H2Engine:
         self._conn.close_connection(code)
 
     def take_output(self) -> bytes:
-        return self._conn.data_to_send()
+        output = self._conn.data_to_send()
+        if self._answers:
+            output += b"".join(self._answers)
+            self._answers.clear()
+        return output
 
     # Receiving.
 
@@ -228,14 +236,17 @@ class H2Engine:
 
     def _receive_frame(self, frame: bytes, events: HTTP2Events) -> None:
         kind, flags = frame[3], frame[4]
-        stream_id = int.from_bytes(frame[5:9], "big") & _LAST_STREAM_ID
+        stream_id = int.from_bytes(frame[5:9], "big") & _MASK
         if kind == _GOAWAY and stream_id == 0 and len(frame) >= _HEADER + 8 and not self._in_headers:
-            last = int.from_bytes(frame[9:13], "big") & _LAST_STREAM_ID
+            last = int.from_bytes(frame[9:13], "big") & _MASK
             events.going_away(last, int.from_bytes(frame[13:17], "big"), frame[17:])
             return
         self._check_frame(kind, flags, stream_id, len(frame) - _HEADER)
         self._note_work(kind, frame, stream_id)
         stream = self._open.get(stream_id)
+        if stream is None and kind == _DATA:
+            self._discard(len(frame) - _HEADER)
+            return
         if stream is not None and _is_out_of_order(stream, kind, flags, frame):
             self.reset(stream_id, ErrorCode.PROTOCOL_ERROR)
             events.stream_reset(stream_id, ErrorCode.PROTOCOL_ERROR, False)
@@ -249,6 +260,14 @@ class H2Engine:
         if kind != _WINDOW_UPDATE or not stream_id or any(frame[_HEADER:]):  # one of 0 has ended its stream
             for event in self._feed(frame):
                 self._tell(event, events)
+
+    def _discard(self, size: int) -> None:
+        """DATA that was on its way when its stream was reset: the peer gets its window back, and hears nothing else
+        (RFC 9113, 5.1, where h2 would answer each frame), and h2 hears nothing of it."""
+        self._discarded += size
+        if self._discarded >= self._connection_window // 4:
+            self._answers.append(_WINDOW_UPDATE_OF_ALL + self._discarded.to_bytes(4, "big"))
+            self._discarded = 0
 
     def _check_frame(self, kind: int, flags: int, stream_id: int, length: int) -> None:
         """Errors of the connection that h2 takes for something else, or for nothing."""
@@ -342,7 +361,7 @@ def _is_out_of_order(stream: _Open, kind: int, flags: int, frame: bytes) -> bool
         return not stream.has_head
     if kind == _HEADERS:
         return stream.has_head and not flags & _END_STREAM
-    return kind == _WINDOW_UPDATE and not int.from_bytes(frame[_HEADER:], "big") & _LAST_STREAM_ID
+    return kind == _WINDOW_UPDATE and not int.from_bytes(frame[_HEADER:], "big") & _MASK
 
 
 def _make_connection(settings: HTTP2, max_head: int) -> h2.connection.H2Connection:
