@@ -214,6 +214,9 @@ class ConnectionPool:
                 carrier = connection.new_carrier()
                 if trace is not None:
                     trace.acquired(entry.requests > 1)
+                    if not self._is_fresh_or_alive(entry):  # the hook may have taken its time
+                        entry = None
+                        continue
                 head = await carrier.exchange(request, clock, _informational(request, trace))
                 if trace is not None:
                     trace.response_started(head.status_code)

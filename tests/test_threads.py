@@ -154,7 +154,6 @@ def test_p20_closing_in_one_thread_ends_what_waits_in_others() -> None:
         assert http.connections == []
 
 
-@pytest.mark.xfail(reason="a closed descriptor is polled on, though its number is somebody else's by then")
 def test_p15_a_thread_that_waits_is_woken_though_its_descriptor_is_taken_again() -> None:
     """Closing comes from another thread, and the next to open something is given the same number."""
 

@@ -10,6 +10,7 @@ import contextvars
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import anyio
@@ -63,11 +64,10 @@ class AnyIOStream(SocketStream):
             tasks.start_soon(wait, anyio.wait_readable)
             tasks.start_soon(wait, anyio.wait_writable)
 
-    def _before_close(self) -> None:
-        try:
+    def _let_go(self) -> None:
+        with suppress(RuntimeError):  # no event loop runs any more, so nobody waits either
             anyio.notify_closing(self._socket)
-        except RuntimeError:  # no event loop runs any more, so nobody waits either
-            return
+        self._socket.close()
 
 
 class AnyIOEvent:

@@ -29,29 +29,74 @@ __all__ = ["BlockingBackend"]
 
 
 class BlockingStream(SocketStream):
-    __slots__ = ("_poll",)
+    """A stream that other threads may close at any time. Its descriptor is closed when the last of those who use it has
+    left, since its number may be given to another file at once, whose bytes are not ours to read."""
+
+    __slots__ = ("_lock", "_poll", "_users")
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
+        self._lock = threading.Lock()
+        self._users = 0
         self._poll: select.poll | None = None
         if hasattr(select, "poll"):
             # One that stays registered for what is waited for most often.
             self._poll = select.poll()
             self._poll.register(sock, select.POLLIN)
 
+    async def receive(self, max_bytes: int, deadline: float) -> bytes:
+        self._enter()
+        try:
+            return await super().receive(max_bytes, deadline)
+        finally:
+            self._leave()
+
+    def read(self, max_bytes: int) -> bytes | None:
+        self._enter()
+        try:
+            return super().read(max_bytes)
+        finally:
+            self._leave()
+
+    def write(self, data: bytes) -> bool:
+        self._enter()
+        try:
+            return super().write(data)
+        finally:
+            self._leave()
+
+    async def drain(self, deadline: float, until_heard: bool) -> bool:
+        self._enter()
+        try:
+            return await super().drain(deadline, until_heard)
+        finally:
+            self._leave()
+
+    def _enter(self) -> None:
+        with self._lock:
+            self._users += 1
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._is_closing and not self._users:
+                self._socket.close()
+
+    def _let_go(self) -> None:
+        with self._lock:
+            if not self._users:
+                self._socket.close()
+
     async def _wait(self, readable: bool, writable: bool, deadline: float) -> None:
         seconds = deadline - time.monotonic()
-        if self._socket.fileno() < 0:
-            return  # closed by another thread; using it says so
+        if self._is_closing:
+            return  # by another thread; using it says so
         if writable or self._poll is None:
             is_ready = wait_for_socket(self._socket, readable, writable, max(0.0, seconds))
         else:
             is_ready = bool(self._poll.poll(milliseconds(seconds)))
         if not is_ready:
             raise TimeoutError
-
-    def _before_close(self) -> None:
-        self._poll = None
 
 
 class BlockingEvent:

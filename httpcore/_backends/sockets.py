@@ -147,8 +147,8 @@ class SocketStream(ABC):
         """Return when the socket is ready for one of what was asked. Raises TimeoutError at the deadline."""
 
     @abstractmethod
-    def _before_close(self) -> None:
-        """Wake whoever waits for the socket, before its descriptor is gone."""
+    def _let_go(self) -> None:
+        """Close the socket, which is shut down, with care for whoever waits for it."""
 
     async def receive(self, max_bytes: int, deadline: float) -> bytes:
         # After a request was sent, its answer takes a round trip, so that trying first would be in vain.
@@ -250,8 +250,7 @@ class SocketStream(ABC):
                 self._socket.send(farewell)
         with suppress(OSError):  # closing alone would not wake another thread that waits for it
             self._socket.shutdown(socket.SHUT_RDWR)
-        self._before_close()
-        self._socket.close()
+        self._let_go()
 
     def abandon(self) -> None:
         self._socket.close()
