@@ -6,12 +6,15 @@ import os
 import socket
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any
 
 import pytest
 
 import httpcore
 from httpcore import Limits
+from httpcore._http11 import HTTP11Connection
+from httpcore.testing import Fault, Faults
 from tests.support.http11_rows import GOOD, Row
 from tests.support.invariants import (
     Peers,
@@ -225,6 +228,77 @@ async def test_a_extra_between_is_an_error_where_the_request_cannot_be_sent_agai
         assert error.request_sent
         await assert_holds(world, http, peers, idle=0)
         await assert_still_works(world, http, peers)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_extra_between_what_comes_while_a_trace_hook_takes_its_time_is_no_answer(
+    world: World, engine: str, method: str
+) -> None:
+    """The hook runs when the request has been given its connection, and before anything is sent."""
+    begin, done = Gate(), Gate()
+
+    def hook(event: httpcore.TraceEvent) -> None:
+        if isinstance(event, httpcore.ConnectionAcquired) and event.is_reused and not begin.is_open():
+            begin.open()
+            done.wait()
+
+    with Peers(dying_while_idle(lambda conn: conn.send(EVIL), begin, done), expect_disconnect=True) as peers:
+        http = one_slot(world, http1_engine=engine, trace=hook)
+        assert await get(http, peers) == b"first"
+        response = await http.request(method, peers.faulty.origin + "/2")
+        assert response.body == b"/2"
+        stats = http.stats()
+        assert (stats.closed, stats.retried) == ({"ended by the peer while idle": 1}, 0)
+        await assert_holds(world, http, peers, idle=1)
+        await assert_still_works(world, http, peers)
+
+
+class Watched:
+    """An awaitable that counts how often it gives way to others."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, httpcore.Response]) -> None:
+        self.coroutine = coroutine
+        self.suspensions = 0
+
+    def __await__(self) -> Generator[Any, Any, httpcore.Response]:
+        steps = self.coroutine.__await__()
+        told: Any = None
+        while True:
+            try:
+                asked = steps.send(told)
+            except StopIteration as done:
+                response: httpcore.Response = done.value
+                return response
+            self.suspensions += 1
+            told = yield asked
+
+
+@pytest.mark.parametrize("body", [None, b"x"])
+async def test_a_extra_between_nothing_runs_between_the_last_look_and_the_first_byte(
+    world: World, monkeypatch: pytest.MonkeyPatch, body: bytes | None
+) -> None:
+    """So only what the kernel receives in these microseconds can be mistaken, as it bears no sign of when it came."""
+    seen: list[tuple[str, int]] = []
+
+    class Steps(Faults):
+        def _step(self, name: str) -> Fault | None:
+            seen.append((name, request.suspensions))
+            return super()._step(name)
+
+    def look(connection: HTTP11Connection) -> bool:
+        seen.append(("look", request.suspensions))
+        return is_stale(connection)
+
+    is_stale = HTTP11Connection.is_stale
+    monkeypatch.setattr(HTTP11Connection, "is_stale", look)
+    with Peers() as peers:
+        http = one_slot(world, backend=Steps().over(world.backend))
+        request = Watched(http.request("GET", peers.url))
+        await request
+        seen.clear()
+        request = Watched(http.request("POST", peers.url, body=body))
+        assert (await request).status_code == 200
+    assert seen[:2] == [("look", 0), ("send", 0)]
 
 
 # A connection that ends as it is used
