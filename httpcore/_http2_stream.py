@@ -408,10 +408,15 @@ class HTTP2Stream(Participant):
 
     def _raise_error(self) -> None:
         """What the exchange has ended with: by the peer, or in the caller's body."""
-        if self.error is not None:
-            raise self.error
-        if self._send_error is not None and not isinstance(self._send_error, WriteError):
-            raise self._send_error  # otherwise the peer takes no more; it may have answered before
+        error: BaseException | None = self.error
+        if error is None and not isinstance(self._send_error, WriteError):
+            error = self._send_error  # otherwise the peer takes no more; it may have answered before
+        if error is not None:
+            self.error = self._send_error = None
+            try:
+                raise error
+            finally:
+                del error  # or its traceback would make a cycle
 
     def _tell_interim(self, on_informational: InformationalCallback | None) -> None:
         while self._interim:

@@ -13,6 +13,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 from .._errors import ConnectTimeout, ReadError, ReadTimeout, WriteError, WriteTimeout
@@ -114,17 +115,15 @@ class AsyncioStream(asyncio.BufferedProtocol):
         """Read what the peer sent before our write failed: its early answer is still in the socket's buffer."""
         if self._transport is None or self._is_ended or self._is_paused:
             return
-        while self._read_ahead():
-            continue
+        with suppress(OSError):  # nothing more is there, or uvloop has closed the descriptor before it told us
+            while self._read_ahead():
+                continue
 
     def _read_ahead(self) -> bool:
-        """Take what the event loop has not come to yet; False where it is nothing, or the end."""
+        """Take what the event loop has not come to yet; False at the end. Raises: OSError."""
         if not hasattr(socket, "MSG_DONTWAIT"):
-            return False  # where the loop has asked the system for it already, it is not ours to take
-        try:
-            data = self._socket.recv(_HIGH_WATER, socket.MSG_DONTWAIT)
-        except OSError:
-            return False  # nothing more is there, or uvloop has closed the descriptor before it told us
+            raise BlockingIOError  # where the loop has asked the system for it already, it is not ours to take
+        data = self._socket.recv(_HIGH_WATER, socket.MSG_DONTWAIT)
         if data:
             self._chunks.append(data)
             self._buffered += len(data)
@@ -163,7 +162,12 @@ class AsyncioStream(asyncio.BufferedProtocol):
 
     def read(self, max_bytes: int) -> bytes | None:
         if not (self._chunks or self._is_ended) and self._probe():
-            self._read_ahead()
+            try:
+                self._read_ahead()
+            except BlockingIOError:
+                return None
+            except OSError as exc:
+                self._is_ended, self._error = True, exc
         if self._chunks:
             return self._take(max_bytes)
         if self._error is not None:

@@ -30,7 +30,7 @@ from .http2 import ErrorCode, HTTP2Events, name_of
 __all__ = ["H2Engine"]
 
 _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE, _CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
-_END_STREAM, _ACK, _END_HEADERS, _PADDED = 0x1, 0x1, 0x4, 0x8
+_END_STREAM, _ACK, _END_HEADERS, _PADDED, _HAS_PRIORITY = 0x1, 0x1, 0x4, 0x8, 0x20
 _HEADER = 9
 # Frames of one size (RFC 9113, 6.4, 6.7 and 6.9).
 _SIZES = {_RST_STREAM: 4, _PING: 8, _WINDOW_UPDATE: 4}
@@ -136,6 +136,8 @@ class H2Engine:
         self._uncredited = 0
         self._discarded = 0
         self._answers: list[bytes] = []
+        self._late: bytes | None = None
+        self._late_id = 0
         self._open: dict[int, _Open] = {}
         self._next_id = 1
         self._conn = _make_connection(settings, max_head)
@@ -247,6 +249,9 @@ class H2Engine:
         if stream is None and kind == _DATA:
             self._discard(len(frame) - _HEADER)
             return
+        if self._late is not None or (stream is None and kind == _HEADERS):
+            self._discard_headers(kind, flags, stream_id, frame[_HEADER:])
+            return
         if stream is not None and _is_out_of_order(stream, kind, flags, frame):
             self.reset(stream_id, ErrorCode.PROTOCOL_ERROR)
             events.stream_reset(stream_id, ErrorCode.PROTOCOL_ERROR, False)
@@ -268,6 +273,26 @@ class H2Engine:
         if self._discarded >= self._connection_window // 4:
             self._answers.append(_WINDOW_UPDATE_OF_ALL + self._discarded.to_bytes(4, "big"))
             self._discarded = 0
+
+    def _discard_headers(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+        """The same with a header block, which only has to be taken note of by HPACK."""
+        if self._late is None:
+            self._late, self._late_id = b"", stream_id
+            padding = payload[0] + 1 if flags & _PADDED else 0
+            payload = payload[
+                min(padding, 1) + (5 if flags & _HAS_PRIORITY else 0) : len(payload) - max(0, padding - 1)
+            ]
+        elif kind != _CONTINUATION or stream_id != self._late_id:
+            self._break(ErrorCode.PROTOCOL_ERROR, "the peer sent another frame within a header block")
+        self._late += payload
+        if len(self._late) > self._decoder.max_header_list_size:
+            self._break(ErrorCode.ENHANCE_YOUR_CALM, "the peer sent a header block without end")
+        if flags & _END_HEADERS:
+            block, self._late = self._late, None
+            try:
+                self._decoder.decode(block)
+            except (h2.exceptions.ProtocolError, hpack.HPACKError) as exc:
+                self._break(ErrorCode.COMPRESSION_ERROR, f"the header block does not decode: {exc}", exc)
 
     def _check_frame(self, kind: int, flags: int, stream_id: int, length: int) -> None:
         """Errors of the connection that h2 takes for something else, or for nothing."""
