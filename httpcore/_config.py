@@ -90,7 +90,8 @@ class Limits:
         keepalive_expiry: seconds for which an idle connection is kept. 15, as in aiohttp.
         max_connection_age: seconds after which a connection is retired, at the end of its request.
         max_requests_per_connection: requests after which it is retired.
-        max_header_bytes: bytes of one response head, interim ones included. 256 KiB, as in Chromium.
+        max_header_bytes: bytes of one response head, interim ones included, in HTTP/2 with 32 more for each field.
+            256 KiB, as in Chromium.
         max_header_count: header fields of one response head. 500. Trailers have bounds of their own, Go's: 100 fields,
             and in HTTP/1.1 16 KiB.
     """

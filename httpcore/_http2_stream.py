@@ -17,6 +17,7 @@ from ._engines.http2 import ErrorCode, ResponseReader
 from ._errors import (
     HTTPCoreError,
     LocalProtocolError,
+    PoolTimeout,
     ReadTimeout,
     TimeoutException,
     WriteError,
@@ -251,7 +252,10 @@ class HTTP2Stream(Participant):
         is_tunnel = request.method == b"CONNECT"
         deadline = clock.deadline(clock.timeout.pool)
         while not connection.open(self, fields, body is None and not is_tunnel):
-            await connection.pump(self, deadline)
+            try:
+                await connection.pump(self, deadline)
+            except ReadTimeout as exc:
+                raise PoolTimeout("the peer allowed no further request on the connection in time") from exc
         self.has_sent = True
         self.has_sent_all = body is None and not is_tunnel
         if body is not None:

@@ -16,8 +16,8 @@ _READ_BYTES = 64 * 1024
 
 
 class NetworkStream:
-    """A byte stream to the peer, from the first byte after the response head on. It counts as a connection of the pool
-    until it is closed, and never goes back to it.
+    """A byte stream to the peer, from the first byte after the response head on. Until it is closed it counts as a
+    connection of the pool, which never gets it back; in HTTP/2 as one request on a connection.
 
     Attributes:
         info: addresses and TLS facts.

@@ -69,7 +69,7 @@ def make_options(
     _check_protocols(http1, http2, http1_engine, http2_engine, proxy)
     alpn = (("h2",) if http2 else ()) + (("http/1.1",) if http1 else ())
     return PoolOptions(
-        checked_ssl(ssl),
+        checked_ssl(ssl, alpn),
         alpn,
         Timeout() if timeout is None else as_timeout(timeout),
         limits,
@@ -103,7 +103,9 @@ def checked_decompress(decompress: bool) -> bool:
     return decompress
 
 
-def checked_ssl(ssl: SSLConfig | ssl_module.SSLContext | bool | None) -> SSLConfig | ssl_module.SSLContext:
+def checked_ssl(
+    ssl: SSLConfig | ssl_module.SSLContext | bool | None, alpn: tuple[str, ...]
+) -> SSLConfig | ssl_module.SSLContext:
     """The TLS configuration, its files read now rather than in the first request.
 
     Raises: TypeError; OSError or ssl.SSLError where a file cannot be used.
@@ -112,7 +114,7 @@ def checked_ssl(ssl: SSLConfig | ssl_module.SSLContext | bool | None) -> SSLConf
     if isinstance(checked, SSLConfig) and (isinstance(checked.verify, str) or checked.cert is not None):
         from ._tls import make_context
 
-        make_context(checked, ("http/1.1",))
+        make_context(checked, alpn)
     return checked
 
 
@@ -136,7 +138,7 @@ class Routes:
         if ssl is not None or name is not None:
             return self._make(
                 origin,
-                self._options.ssl if ssl is None else checked_ssl(ssl),
+                self._options.ssl if ssl is None else checked_ssl(ssl, self._options.alpn),
                 None if name is None else checked_server_name(name),
             )
         route = self._known.get(origin)

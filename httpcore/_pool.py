@@ -161,7 +161,7 @@ class ConnectionPool:
             ssl: instead of the pool's. Connections are never shared between different ones.
             decompress: instead of the pool's.
             extensions: "on_informational": called with (status_code, headers) of each interim response;
-                "trailers": fields, or a function that returns them, sent after a chunked body; "target": bytes sent
+                "trailers": fields, or a function that returns them, sent after the body; "target": bytes sent
                 instead of the URL's path and query; "sni_hostname": the name sent and verified in TLS instead of the
                 URL's host; "max_decoded_ratio": how much a body that is read whole may grow by decoding; "protocol":
                 bytes, of an extended CONNECT over HTTP/2 (RFC 8441).
@@ -173,7 +173,7 @@ class ConnectionPool:
             DecodingError: the body does not decode; not with `stream=True`, where reading it raises this.
             Whatever the body's iterable or a callback raises comes through as it is.
 
-        Cancellation: at any point; the connection is closed, its slot is free, and whoever waits goes on.
+        Cancellation: at any point; the connection is closed, or the HTTP/2 stream reset, and whoever waits goes on.
         """
         backend = self._backend
         if backend is None or not backend.is_current():

@@ -36,8 +36,8 @@ class BaseResponse:
         http_version: "HTTP/1.0", "HTTP/1.1" or "HTTP/2".
         headers: as received; without content-encoding and content-length where the body is decoded.
         request: what was sent.
-        extensions: "connection" (facts about the connection), "network_stream" after 101 or CONNECT,
-            "content_encoding" and "content_length" where they left the headers.
+        extensions: "connection" (facts about the connection), "stream_id" in HTTP/2, "network_stream" after 101 or
+            CONNECT, "content_encoding" and "content_length" where they left the headers.
     """
 
     __slots__ = (
@@ -113,7 +113,8 @@ class BaseResponse:
 
     @property
     def trailers(self) -> Headers:
-        """The trailer fields of a chunked response, once its body has been read; never merged into the headers.
+        """The trailer fields, once the body has been read; never merged into the headers. HTTP/1.1 has them behind
+        chunked bodies alone.
 
         Raises: ResponseNotRead before that.
         """
@@ -227,7 +228,7 @@ class Response(BaseResponse):
         """The whole body, decoded; kept, so that `body` has it afterwards.
 
         Raises: NetworkError, TimeoutException, RemoteProtocolError, DecodingError, StreamConsumed.
-        Cancellation: the connection is closed, the response is of no more use.
+        Cancellation: the connection is closed, or the HTTP/2 stream reset; the response is of no more use.
         """
         return await self._read()
 
@@ -249,10 +250,10 @@ class Response(BaseResponse):
         return BodyIterator(self._begin(receive))
 
     async def aclose(self) -> None:
-        """Let go of the connection. Idempotent. What is left of a small body is read (64 KiB, 20 ms), so that the
-        connection can be used again; otherwise the connection is closed.
+        """Let go of the connection. Idempotent. In HTTP/1.1 what is left of a small body is read (64 KiB, 20 ms), so
+        that the connection can be used again; otherwise it is closed. In HTTP/2 the stream is reset, and nothing else.
 
-        Cancellation: the connection is closed.
+        Cancellation: the connection is closed, or the HTTP/2 stream reset.
         """
         await self._aclose()
 

@@ -6,7 +6,8 @@ before it sees a frame:
 - after a GOAWAY it takes no further frame, although streams below the last one go on (RFC 9113, 6.8);
 - a malformed response is an error of the connection to it, where RFC 9113, 8.1.1 says of the stream; so it is shown
   only what its states need of a header block, and `ResponseReader` reads the rest;
-- frames that ask for work and bring nothing forward are not counted.
+- frames that ask for work and bring nothing forward are not counted;
+- what was on its way when we reset a stream is answered frame by frame, so it is not shown that (RFC 9113, 5.1).
 """
 
 from __future__ import annotations
@@ -131,13 +132,13 @@ class H2Engine:
         self._connection_window = settings.connection_window
         self._received = bytearray()
         self._has_settings = False
-        self._in_headers = self._is_end = False
+        self._in_headers = 0  # the stream whose header block is not complete
+        self._is_end = False
         self._idle_frames = 0
         self._uncredited = 0
         self._discarded = 0
         self._answers: list[bytes] = []
         self._late: bytes | None = None
-        self._late_id = 0
         self._open: dict[int, _Open] = {}
         self._next_id = 1
         self._conn = _make_connection(settings, max_head)
@@ -239,27 +240,27 @@ class H2Engine:
     def _receive_frame(self, frame: bytes, events: HTTP2Events) -> None:
         kind, flags = frame[3], frame[4]
         stream_id = int.from_bytes(frame[5:9], "big") & _MASK
-        if kind == _GOAWAY and stream_id == 0 and len(frame) >= _HEADER + 8 and not self._in_headers:
+        self._check_frame(kind, flags, stream_id, frame)
+        self._note_work(kind, frame, stream_id)
+        if kind == _GOAWAY and stream_id == 0 and len(frame) >= _HEADER + 8:
             last = int.from_bytes(frame[9:13], "big") & _MASK
             events.going_away(last, int.from_bytes(frame[13:17], "big"), frame[17:])
             return
-        self._check_frame(kind, flags, stream_id, len(frame) - _HEADER)
-        self._note_work(kind, frame, stream_id)
+        if kind in (_HEADERS, _CONTINUATION):
+            self._in_headers = 0 if flags & _END_HEADERS else stream_id
         stream = self._open.get(stream_id)
         if stream is None and kind == _DATA:
             self._discard(len(frame) - _HEADER)
             return
         if self._late is not None or (stream is None and kind == _HEADERS):
-            self._discard_headers(kind, flags, stream_id, frame[_HEADER:])
+            self._discard_headers(flags, frame[_HEADER:])
             return
         if stream is not None and _is_out_of_order(stream, kind, flags, frame):
             self.reset(stream_id, ErrorCode.PROTOCOL_ERROR)
             events.stream_reset(stream_id, ErrorCode.PROTOCOL_ERROR, False)
-        if kind in (_HEADERS, _CONTINUATION):
-            if kind == _HEADERS:
-                self._is_end = bool(flags & _END_STREAM)
-                self._decoder.may_be_interim = not self._is_end and stream_id in self._open
-            self._in_headers = not flags & _END_HEADERS
+        if kind == _HEADERS:
+            self._is_end = bool(flags & _END_STREAM)
+            self._decoder.may_be_interim = not self._is_end and stream_id in self._open
         if kind == _WINDOW_UPDATE:
             frame = frame[:_HEADER] + bytes((frame[_HEADER] & 0x7F,)) + frame[_HEADER + 1 :]  # a reserved bit
         if kind != _WINDOW_UPDATE or not stream_id or any(frame[_HEADER:]):  # one of 0 has ended its stream
@@ -274,16 +275,14 @@ class H2Engine:
             self._answers.append(_WINDOW_UPDATE_OF_ALL + self._discarded.to_bytes(4, "big"))
             self._discarded = 0
 
-    def _discard_headers(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+    def _discard_headers(self, flags: int, payload: bytes) -> None:
         """The same with a header block, which only has to be taken note of by HPACK."""
         if self._late is None:
-            self._late, self._late_id = b"", stream_id
-            padding = payload[0] + 1 if flags & _PADDED else 0
-            payload = payload[
-                min(padding, 1) + (5 if flags & _HAS_PRIORITY else 0) : len(payload) - max(0, padding - 1)
-            ]
-        elif kind != _CONTINUATION or stream_id != self._late_id:
-            self._break(ErrorCode.PROTOCOL_ERROR, "the peer sent another frame within a header block")
+            self._late = b""
+            if flags & _PADDED:
+                payload = payload[1 : len(payload) - payload[0]]
+            if flags & _HAS_PRIORITY:
+                payload = payload[5:]
         self._late += payload
         if len(self._late) > self._decoder.max_header_list_size:
             self._break(ErrorCode.ENHANCE_YOUR_CALM, "the peer sent a header block without end")
@@ -294,8 +293,13 @@ class H2Engine:
             except (h2.exceptions.ProtocolError, hpack.HPACKError) as exc:
                 self._break(ErrorCode.COMPRESSION_ERROR, f"the header block does not decode: {exc}", exc)
 
-    def _check_frame(self, kind: int, flags: int, stream_id: int, length: int) -> None:
-        """Errors of the connection that h2 takes for something else, or for nothing."""
+    def _check_frame(self, kind: int, flags: int, stream_id: int, frame: bytes) -> None:
+        """Errors of the connection that h2 takes for something else or for nothing, or that it is not to see."""
+        length = len(frame) - _HEADER
+        if self._in_headers and (kind != _CONTINUATION or stream_id != self._in_headers):
+            self._break(ErrorCode.PROTOCOL_ERROR, "the peer sent another frame within a header block")
+        if kind in (_DATA, _HEADERS) and flags & _PADDED and (not length or frame[_HEADER] >= length):
+            self._break(ErrorCode.PROTOCOL_ERROR, "the peer sent a frame with more padding than it holds")
         if kind in _SIZES and length != _SIZES[kind]:
             self._break(ErrorCode.FRAME_SIZE_ERROR, f"the peer sent a frame of type {kind} with {length} bytes")
         if kind == _SETTINGS and (length % 6 or (flags & _ACK and length)):
