@@ -137,6 +137,8 @@ class HTTP2Conn:
         self.encoder = hpack.Encoder()
         self.window = 65_535
         """How many bytes of DATA the client takes on the connection."""
+        self._has_sent_settings = False
+        self._unacknowledged = 0
         self._decoder = hpack.Decoder()
         self._decoder.max_header_list_size = 10_000_000
         self._unseen: list[Frame] = []
@@ -262,20 +264,13 @@ class HTTP2Conn:
         for frame in frames:
             self._note_sent(frame)
 
-    def headers(
-        self,
-        stream_id: int,
-        fields: HeaderPairs,
-        *,
-        end_stream: bool = False,
-        end_headers: bool = True,
-        add_to_table: bool = True,
-    ) -> HeadersFrame:
+    def headers(self, stream_id: int, fields: HeaderPairs, *, end_stream: bool = False) -> HeadersFrame:
         """A HEADERS frame, encoded now. Fields go out as they are, bad ones too."""
         pairs = list(fields)
-        data = self.encoder.encode(pairs if add_to_table else [hpack.NeverIndexedHeaderTuple(*pair) for pair in pairs])
-        flags = ["END_STREAM"] * end_stream + ["END_HEADERS"] * end_headers
-        return HeadersFrame(stream_id, data, flags=flags)
+        # hpack takes seconds for Huffman's code of what is large.
+        is_small = sum(len(value) for _, value in pairs) < 10_000
+        data = self.encoder.encode(pairs, huffman=is_small)
+        return HeadersFrame(stream_id, data, flags=["END_STREAM"] * end_stream + ["END_HEADERS"])
 
     def send_headers(self, stream_id: int, fields: HeaderPairs, *, end_stream: bool = False) -> None:
         """A HEADERS frame, cut into CONTINUATION frames where it is too long for one."""
@@ -302,7 +297,7 @@ class HTTP2Conn:
         while True:
             if not self.wait_for_window(stream_id, 1 if view else 0):
                 return
-            size = min(len(view), limit, max(0, self.window), max(0, self._stream_window(stream_id)))
+            size = min(len(view), limit, max(0, self.window), max(0, self.client_window(stream_id)))
             part, view = bytes(view[:size]), view[size:]
             is_last = end_stream and not view
             self.send_frame(DataFrame(stream_id, part, flags=["END_STREAM"] * is_last))
@@ -311,13 +306,13 @@ class HTTP2Conn:
 
     def wait_for_window(self, stream_id: int, size: int) -> bool:
         """Read until the client takes so much DATA on a stream; False where it resets it instead."""
-        while min(self.window, self._stream_window(stream_id)) < size and not self.is_reset(stream_id):
+        while min(self.window, self.client_window(stream_id)) < size and not self.is_reset(stream_id):
             self._read_frame()
         return not self.is_reset(stream_id)
 
     def fill_window(self, stream_id: int) -> None:
         """As much DATA on a stream as the client takes without opening its windows again."""
-        self.send_data(stream_id, bytes(min(self.window, self._stream_window(stream_id))))
+        self.send_data(stream_id, bytes(min(self.window, self.client_window(stream_id))))
 
     def respond(
         self,
@@ -339,6 +334,8 @@ class HTTP2Conn:
 
     def settings(self, settings: Settings) -> None:
         self.send_frame(SettingsFrame(settings={int(key): value for key, value in settings.items()}))
+        self._has_sent_settings = True
+        self._acknowledge()
 
     def goaway(self, last_stream_id: int = 0, code: Code = Code.NO_ERROR, debug: bytes = b"") -> None:
         self.send_frame(GoAwayFrame(last_stream_id=last_stream_id, error_code=code, additional_data=debug))
@@ -401,7 +398,7 @@ class HTTP2Conn:
             case WindowUpdateFrame(stream_id=0):
                 self.window += frame.window_increment
             case WindowUpdateFrame():
-                self._windows[frame.stream_id] = self._stream_window(frame.stream_id) + frame.window_increment
+                self._windows[frame.stream_id] = self.client_window(frame.stream_id) + frame.window_increment
         self._note()
 
     def _note(self) -> None:
@@ -485,10 +482,17 @@ class HTTP2Conn:
         self.settings_of_client.update(frame.settings)
         if Setting.HEADER_TABLE_SIZE in frame.settings:
             self.encoder.header_table_size = min(4096, frame.settings[Setting.HEADER_TABLE_SIZE])
-        if self.acks:
+        self._unacknowledged += 1
+        self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        """Ours have to come first (RFC 9113, 3.4)."""
+        while self.acks and self._has_sent_settings and self._unacknowledged:
+            self._unacknowledged -= 1
             self.send_frame(SettingsFrame(flags=["ACK"]))
 
-    def _stream_window(self, stream_id: int) -> int:
+    def client_window(self, stream_id: int) -> int:
+        """How many bytes of DATA the client takes on a stream."""
         return self._windows.get(stream_id, self.settings_of_client.get(Setting.INITIAL_WINDOW_SIZE, 65_535))
 
     def _note_sent(self, frame: Frame) -> None:
@@ -501,7 +505,7 @@ class HTTP2Conn:
                 self.rules.reset_sent(frame.stream_id)
             case DataFrame():
                 self.window -= frame.flow_controlled_length
-                self._windows[frame.stream_id] = self._stream_window(frame.stream_id) - frame.flow_controlled_length
+                self._windows[frame.stream_id] = self.client_window(frame.stream_id) - frame.flow_controlled_length
         if "END_STREAM" in frame.flags:
             self.rules.answered(frame.stream_id)
 

@@ -55,7 +55,11 @@ def _raw(kind: int, flags: int = 0, payload: bytes = b"", on: int | None = None)
 
 
 def _settings(setting: int, value: int) -> Sends:
-    return _raw(Kind.SETTINGS, 0, number(setting, 2) + number(value), on=0)
+    def sends(conn: HTTP2Conn, stream_id: int) -> bytes:
+        conn.rules.settings_sent({setting: value})
+        return raw_frame(Kind.SETTINGS, 0, 0, number(setting, 2) + number(value))
+
+    return sends
 
 
 def _block(data: bytes) -> Sends:
@@ -92,6 +96,12 @@ def _table_emptied(conn: HTTP2Conn, stream_id: int) -> bytes:
     conn.encoder.header_table_size = 0
     conn.encoder.header_table_size = 4096
     return _ok(status=b"103")(conn, stream_id)
+
+
+def _settings_flood(conn: HTTP2Conn, stream_id: int) -> bytes:
+    for _ in range(50_000):
+        conn.rules.settings_sent({})
+    return raw_frame(Kind.SETTINGS) * 50_000
 
 
 def _too_large_a_frame(conn: HTTP2Conn, stream_id: int) -> bytes:
@@ -236,7 +246,7 @@ def _stream_errors() -> Iterator[Row]:
     yield Row("f_1xx_data", _all(_ok(status=b"103"), _data(b"hi", False)))
     yield Row(
         "f_1xx_flood",
-        lambda conn, stream_id: b"".join(_ok(status=b"103")(conn, stream_id) for _ in range(20_000)),
+        lambda conn, stream_id: _ok(status=b"103")(conn, stream_id) + _ok(status=b"103")(conn, stream_id) * 20_000,
         _CALM | {Code.CANCEL},
     )
     yield Row("f_trailers_open", _all(_ok(), _head((b"a", b"b"), end=False)))
@@ -278,7 +288,7 @@ def _floods() -> Iterator[Row]:
     yield Row("f_cont_flood_30_mb", _all(unfinished, _times(1900, _raw(Kind.CONTINUATION, 0, full))), _CALM)
     yield Row("f_hpack_bomb", _block(_STATUS_200 + entry + b"\xbe" * 12_000), _CALM | {Code.COMPRESSION_ERROR})
     yield Row("f_ping_flood", _times(50_000, _raw(Kind.PING, 0, bytes(8), on=0)), _CALM)
-    yield Row("f_settings_flood", _times(50_000, _raw(Kind.SETTINGS, on=0)), _CALM)
+    yield Row("f_settings_flood", _settings_flood, _CALM)
     yield Row("f_wu_flood", _times(50_000, _raw(Kind.WINDOW_UPDATE, 0, number(1), on=0)), _CALM)
     yield Row("f_wu_flood_stream", _times(50_000, _raw(Kind.WINDOW_UPDATE, 0, number(1))), _CALM)
     yield Row("f_empty_data", _all(_ok(), _times(100_000, _data(b"", False))), _CALM)

@@ -29,9 +29,12 @@ class CertificateAuthority:
             blob.write_to_path(str(self.server_chain_path), append=True)
         leaf.private_key_pem.write_to_path(str(self.server_key_path))
 
-    def client_context(self) -> ssl.SSLContext:
+    def client_context(self, *, alpn: tuple[str, ...] = ()) -> ssl.SSLContext:
         """A client that trusts this CA and nothing else."""
-        return ssl.create_default_context(cafile=str(self.pem_path))
+        context = ssl.create_default_context(cafile=str(self.pem_path))
+        if alpn:
+            context.set_alpn_protocols(list(alpn))
+        return context
 
     # Servers that are fine
 
