@@ -24,6 +24,7 @@ import pytest
 from hypothesis import given, settings, strategies
 
 from tests.support.app import TEXT, pattern
+from tests.support.cost import assert_cheaper, cpu_seconds
 from tests.support.leaks import Snapshot
 from tests.support.nginx import Nginx, find_nginx
 from tests.support.peer import Conn, ScriptedPeer
@@ -291,6 +292,21 @@ def test_a_thread_that_is_left_is_noticed(monkeypatch: pytest.MonkeyPatch) -> No
     release.set()
     left.join()
     assert before.leaks() == []
+
+
+# Costs
+
+
+def test_what_costs_too_much_is_noticed_and_what_did_so_once_is_not() -> None:
+    with pytest.raises(AssertionError, match=r"2\.1 is not less than 2 times 1\.0"):
+        assert_cheaper(lambda: 2.1, 2, lambda: 1.0)
+    costs = iter([9.0, 5.0, 1.9])
+    assert_cheaper(lambda: next(costs), 2, lambda: 1.0)
+    assert_cheaper(lambda: 0.1, 2, lambda: 0.0, at_least=0.06)
+
+
+def test_the_time_of_other_threads_is_no_cost() -> None:
+    assert cpu_seconds(lambda: time.sleep(0.2)) < 0.1
 
 
 # All of it together
