@@ -18,6 +18,8 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
+from types import TracebackType
+from typing import TypeVar
 
 from ._config import HTTP2, Limits
 from ._engines.framing import ResponseHead
@@ -43,6 +45,26 @@ _RECEIVE = 256 * 1024
 _SEND = 128 * 1024
 # Where nobody reads any more while one waits to send, the two might wait for each other: so it looks this often.
 _LISTEN_SECONDS = 0.1
+
+
+class _Change:
+    """A change of a connection's state, under its lock. Ctrl-C in the middle of one ends the connection, because nobody
+    knows what it has left undone."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: HTTP2Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        self._connection._lock.acquire()
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if exc is not None and not isinstance(exc, HTTPCoreError):
+            self._connection._give_up(ReadError("the connection was given up where it was interrupted"))
+        self._connection._lock.release()
 
 
 class _Role(Enum):
@@ -155,7 +177,7 @@ class HTTP2Connection:
     # As its streams use it.
 
     def open(self, stream: HTTP2Stream, fields: list[Pair], is_end: bool) -> bool:
-        with self._lock:
+        with _Change(self):
             if self._failure is not None or self._is_going:
                 stream.was_refused = True
                 raise RemoteProtocolError("the peer ended the connection before the request was sent on it")
@@ -170,7 +192,7 @@ class HTTP2Connection:
         return True
 
     def send(self, stream: HTTP2Stream, data: memoryview, is_end: bool) -> int | None:
-        with self._lock:
+        with _Change(self):
             stream_id = stream.stream_id
             if self._is_blocked or stream_id not in self._streams:
                 return None
@@ -188,17 +210,17 @@ class HTTP2Connection:
                     return sent
 
     def send_trailers(self, stream: HTTP2Stream, fields: list[Pair]) -> None:
-        with self._lock:
+        with _Change(self):
             if stream.stream_id in self._streams:
                 self._engine.send_trailers(stream.stream_id, fields)
 
     def credit(self, stream: HTTP2Stream, count: int) -> None:
-        with self._lock:
+        with _Change(self):
             if stream.stream_id in self._streams and self._engine.credit(stream.stream_id, count):
                 self._flush()
 
     def reset(self, stream: HTTP2Stream, code: ErrorCode) -> None:
-        with self._lock:
+        with _Change(self):
             self._waiting.pop(stream, None)
             if stream.stream_id not in self._streams:
                 return
@@ -208,7 +230,7 @@ class HTTP2Connection:
         self.flush()
 
     def flush(self) -> None:
-        with self._lock:
+        with _Change(self):
             self._flush()
 
     def flush_soon(self) -> None:
@@ -230,7 +252,7 @@ class HTTP2Connection:
 
     @property
     def write_error(self) -> WriteError | None:
-        return self._write_error
+        return None if self._write_error is None else _copy(self._write_error)
 
     # Waiting.
 
@@ -310,7 +332,7 @@ class HTTP2Connection:
             self._write_error = exc
             is_taken = True
         if is_taken:
-            with self._lock:
+            with _Change(self):
                 self._is_blocked = False
                 self._flush()
                 self._wake_senders()
@@ -327,7 +349,7 @@ class HTTP2Connection:
     def _ask_for_sign_of_life(self) -> None:
         now = self.backend.now()
         if self._pinged_at is None:
-            with self._lock:
+            with _Change(self):
                 self._pinged_at = now
                 self._engine.ping()
             self.flush()
@@ -339,7 +361,7 @@ class HTTP2Connection:
     def _dispatch(self, data: bytes) -> None:
         """Tell the streams what has come for them. With the read baton."""
         failure: HTTPCoreError | None = None
-        with self._lock:
+        with _Change(self):
             self._heard_at, self._pinged_at = self.backend.now(), None
             try:
                 if data:
@@ -352,14 +374,10 @@ class HTTP2Connection:
                 failure = exc
                 for stream in self._streams.values():
                     stream.has_response_begun = True
-            except BaseException:  # Ctrl-C, somewhere in the middle of a change
-                failure = ReadError("the connection was given up where it was interrupted")
-                raise
-            finally:
-                if failure is None:
-                    self._flush()
-                else:
-                    self._give_up(failure)
+            if failure is None:
+                self._flush()
+            else:
+                self._give_up(failure)
         self._tell_pool()
 
     def headers_received(self, stream_id: int, fields: list[Pair], is_end: bool) -> None:
@@ -491,8 +509,7 @@ class HTTP2Connection:
         self._failure = error
         for stream in self._streams.values():
             if not (stream.is_ended and stream.has_sent_all):
-                stream.error = type(error)(*error.args)
-                stream.error.__cause__ = error.__cause__
+                stream.error = _copy(error)
             self._wake(stream)
         for waiting in self._waiting:
             self._wake(waiting)
@@ -504,3 +521,13 @@ class HTTP2Connection:
             self._has_changed = False
             if self._on_change is not None:
                 self._on_change()
+
+
+E = TypeVar("E", bound=HTTPCoreError)
+
+
+def _copy(error: E) -> E:
+    """An error of its own for each who hears of it, as each adds to it what it was doing."""
+    copy = type(error)(*error.args)
+    copy.__cause__ = error.__cause__
+    return copy

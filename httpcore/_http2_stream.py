@@ -332,8 +332,8 @@ class HTTP2Stream(Participant):
             if upload.read_count % _PARTS_IN_A_ROW == _PARTS_IN_A_ROW - 1:
                 await self._connection.backend.checkpoint()
             self._rest = memoryview(await self._read_part(upload, clock))
-        if self._connection.write_error is not None:
-            raise self._connection.write_error
+        if (write_error := self._connection.write_error) is not None:
+            raise write_error
         if self._send_some():
             self._connection.flush()
             return
@@ -377,7 +377,7 @@ class HTTP2Stream(Participant):
             raise WriteTimeout("the caller's body gave no further part in time") from exc
 
     async def _hear_last_words(self, clock: Clock) -> bool:
-        """Whether a peer that takes no more bytes has answered before."""
+        """Whether a peer that takes no more bytes has said something of the request before."""
         clock.phase = "reading an early response"
         deadline = clock.deadline(_LAST_WORDS_SECONDS)
         try:
@@ -385,8 +385,8 @@ class HTTP2Stream(Participant):
                 await self._connection.pump(self, deadline)
         except TimeoutException:
             pass
-        clock.phase = "sending the body"
-        return self._head is not None
+        clock.phase = "sending the request"
+        return self._head is not None or self.error is not None
 
     async def _stop_upload(self) -> None:
         """The peer wants no more of the body. What it has to say it may say to the end."""
@@ -403,6 +403,10 @@ class HTTP2Stream(Participant):
         deadline, is_sending = clock.deadline(clock.timeout.read), self._task is not None
         while self._head is None:
             self._raise_error()
+            if (write_error := self._connection.write_error) is not None:
+                if await self._hear_last_words(clock):
+                    continue
+                raise write_error
             await self._connection.pump(self, clock.total if self._task is not None else deadline)
             if self._interim or is_sending:  # the peer is alive and says so, or could not have answered before
                 self._tell_interim(on_informational)

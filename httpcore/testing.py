@@ -522,7 +522,7 @@ class _FaultyStream:
         return self._inner.read(max_bytes)
 
     def write(self, data: bytes) -> bool:
-        if self._breaks("send"):
+        if self._breaks("send", waits=False):
             _raise_fault("send", Fault.ERROR)
         return self._inner.write(data)
 
@@ -531,13 +531,16 @@ class _FaultyStream:
             _raise_fault("send", Fault.ERROR)
         return await self._inner.drain(deadline, until_heard)
 
-    def _breaks(self, name: str) -> bool:
-        """Whether the peer has ended the stream. Other faults are raised, this time and from then on."""
+    def _breaks(self, name: str, waits: bool = True) -> bool:
+        """Whether the peer has ended the stream. Other faults are raised, this time and from then on; no timeout
+        though where nothing waits."""
         try:
             fault = self._faults._step(name)
         except BaseException:
             self._has_lost = name == "send"
             raise
+        if fault is Fault.TIMEOUT and not waits:
+            return False
         self._has_lost = self._has_lost or (name == "send" and fault is not None)
         if fault is Fault.TIMEOUT:
             _raise_fault(name, fault)  # a stream can be used on after that
