@@ -220,12 +220,15 @@ async def test_p06_the_total_deadline_ends_a_request_in_every_phase(
         http = one_slot(world, http1=False)
         timeout = httpcore.Timeout(30, total=0.2)
         lateness = math.inf
-        for _ in range(3):  # a busy machine wakes nobody in time now and then
+        for _ in range(10):  # a busy machine wakes nobody in time now and then
             begun = time.monotonic()
             error = await error_of(lambda: http.request("POST", peers.url, body=bytes(size), timeout=timeout))
             lateness = min(lateness, time.monotonic() - begun - 0.2)
             assert isinstance(error, httpcore.TotalTimeout)
-        assert 0 <= lateness < 0.1
+            assert lateness >= -0.01
+            if lateness < 0.1:
+                break
+        assert lateness < 0.1
         assert http.stats().active == 0
 
 

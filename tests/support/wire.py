@@ -81,16 +81,16 @@ class SocketLayer:
     @property
     def is_ended(self) -> bool:
         """Whether the client has ended or reset the connection, seen without taking what it may have sent before."""
-        if self.sock.fileno() < 0:
-            return True
-        if hasattr(select, "POLLRDHUP"):
-            poll = select.poll()
-            poll.register(self.sock, select.POLLRDHUP)
-            return bool(poll.poll(0))
-        # Elsewhere only an end that comes after everything was read can be seen.
         try:
+            if hasattr(select, "POLLRDHUP"):
+                poll = select.poll()
+                poll.register(self.sock, select.POLLRDHUP)
+                return bool(poll.poll(0))
+            # Elsewhere only an end that comes after everything was read can be seen.
             return self.is_readable and not self.sock.recv(1, socket.MSG_PEEK)
         except ConnectionError:
+            return True
+        except ValueError:  # the script has closed it, perhaps in this moment: it has no descriptor any more
             return True
 
 
