@@ -30,7 +30,7 @@ def main() -> None:
     arguments = _arguments()
     if arguments.list:
         for scenario in SCENARIOS:
-            print(f"{scenario.name:12} {scenario.title}")
+            print(f"{scenario.name:14} {scenario.title}")
         return
     neighbours = machine.Neighbours()
     with _bench(Path(arguments.peers)) as (place, server):
@@ -108,6 +108,9 @@ def _run(scenarios: Sequence[Scenario], place: Place, server: Server, effort: Ef
     print(f"{report.heading()}\nserver: {server.name}")
     outcomes = []
     for scenario in scenarios:
+        if scenario.is_http2 and server.http2 is None:
+            print(f"\n{scenario.name}: left out, for there is no nginx here")
+            continue
         outcomes.append(measuring.measure(scenario, place, server, effort))
         measuring.forget_told()
         print("\n".join(report.lines(outcomes[-1])), flush=True)
@@ -141,6 +144,8 @@ def _command() -> str:
 
 def _profile(names: Sequence[str], place: Place, server: Server, seconds: float) -> None:
     scenario = next(scenario for scenario in SCENARIOS if scenario.name == names[0])
+    if scenario.is_http2 and server.http2 is None:
+        sys.exit(f"scripts/bench: {scenario.name} needs nginx")
     entrants = {entrant.label: entrant for entrant in scenario.entrants}
     label = names[1] if len(names) > 1 else next(iter(entrants), "")
     if label not in entrants:

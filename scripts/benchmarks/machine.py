@@ -11,8 +11,10 @@ import sys
 import time
 from pathlib import Path
 
-_PEERS = ("aiohttp", "httpcore2", "httpx", "httpcore", "pycurl", "pyreqwest", "trio", "urllib3", "uvloop")
-_OURS = ("h11", "httptools", "trio", "uvloop")
+_PEERS = (
+    "aiohttp", "curl_cffi", "h2", "httpcore2", "httpx", "httpcore", "pycurl", "pyreqwest", "trio", "urllib3", "uvloop"
+)  # fmt: skip
+_OURS = ("h11", "h2", "httptools", "trio", "uvloop")
 _ROOT = Path(__file__).parents[2]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from . import imports
@@ -38,15 +38,24 @@ def measure(scenario: Scenario, place: Place, server: Server, effort: Effort) ->
 
 
 def order_for(scenario: Scenario, entrant: Entrant, server: Server, seconds: float) -> Order:
-    origin = server.bulk if scenario.path in SIZES else server.https if scenario.is_secure else server.http
     return Order(
         scenario.task,
-        origin + scenario.path,
+        _origin(scenario, entrant, server) + scenario.path,
         at_once=entrant.at_once,
         seconds=seconds,
         warm_up=min(scenario.warm_up, seconds / 2),
         is_slow=scenario.is_slow,
+        size=scenario.size,
     )
+
+
+def _origin(scenario: Scenario, entrant: Entrant, server: Server) -> str:
+    if entrant.is_http2:
+        assert server.http2 is not None
+        return server.http2
+    if scenario.path in SIZES:
+        return server.bulk
+    return server.https if scenario.is_secure else server.http
 
 
 def _kept(scenario: Scenario, place: Place, server: Server, effort: Effort) -> dict[str, list[Sample]]:
@@ -55,12 +64,23 @@ def _kept(scenario: Scenario, place: Place, server: Server, effort: Effort) -> d
         team = list(zip(scenario.entrants, workers, strict=True))
         for entrant, worker in team:
             # Before the first round, so that connecting and compiling are in nobody's turn.
-            worker.obey(order_for(scenario, entrant, server, scenario.warm_up))
+            with _counted(entrant, server):
+                worker.obey(order_for(scenario, entrant, server, scenario.warm_up))
         for number in range(effort.rounds):
             _tell(scenario, number, effort.rounds)
             for entrant, worker in _rotated(team, number):
                 samples[entrant.label].append(worker.obey(order_for(scenario, entrant, server, effort.seconds)))
     return samples
+
+
+@contextmanager
+def _counted(entrant: Entrant, server: Server) -> Iterator[None]:
+    """Make sure that a client of HTTP/2 takes one connection, as all others do; the server sees to HTTP/2 itself."""
+    before = server.connections() if entrant.is_http2 else 0
+    yield
+    # One of them has asked.
+    if entrant.is_http2 and (count := server.connections() - before - 1) != 1:
+        raise RuntimeError(f"{entrant.label} made {count} connections, where one is to be compared with one")
 
 
 def _fresh(scenario: Scenario, place: Place, server: Server, effort: Effort) -> dict[str, list[Sample]]:

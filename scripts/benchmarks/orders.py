@@ -11,7 +11,8 @@ class Order:
     """Something a worker is to do."""
 
     task: str
-    """"rate" for whole small exchanges, "download" for bodies read part by part, "memory" for one body."""
+    """"rate" for whole small exchanges, "download" for bodies read part by part, "upload" for bodies sent, "memory" for
+    one body that is read."""
     url: str
     at_once: int = 1
     seconds: float = 1.0
@@ -19,6 +20,8 @@ class Order:
     """Seconds of the same before anything is counted: connections are made, caches filled."""
     is_slow: bool = False
     """For "memory": whether the reader rests now and then."""
+    size: int = 0
+    """For "upload": bytes of a body."""
     profile: str = ""
     """"time" or "calls": also say where they go."""
 
@@ -40,7 +43,7 @@ class Sample:
 
     requests: int
     received: int
-    """Bytes of bodies."""
+    """Bytes of bodies, those sent in an "upload"."""
     wall: float
     user: float
     """Seconds of CPU outside the kernel, of all threads."""

@@ -27,7 +27,11 @@ def lines(outcome: Outcome) -> Iterable[str]:
 
 def page(outcomes: Sequence[Outcome], machine: Sequence[tuple[str, str]], command: str) -> str:
     """docs/benchmarks.md."""
-    parts = [_INTRODUCTION, _results(outcomes), _READING]
+    http2 = [outcome for outcome in outcomes if outcome.scenario.is_http2]
+    parts = [_INTRODUCTION, _results([outcome for outcome in outcomes if not outcome.scenario.is_http2])]
+    if http2:
+        parts += [_HTTP2, _results(http2)]
+    parts += [_READING]
     parts += [
         "## What was measured\n",
         *(f"**{o.scenario.title}** (`{o.scenario.name}`). {o.scenario.about}\n" for o in outcomes),
@@ -48,6 +52,13 @@ what counts are ratios: they travel from one machine to another better than any 
 ![How many times as fast httpcore is](benchmarks.svg)
 
 ## Results
+"""
+
+_HTTP2 = """
+### HTTP/2
+
+Over TLS, and each client has **one** connection, whatever it does at a time. The server takes 100 streams on it and
+answers nothing but HTTP/2; how many connections a client has made is counted.
 """
 
 _READING = """

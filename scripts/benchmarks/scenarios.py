@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from .orders import Sample
+from .server import FILE, FILE_SIZE, TAKE
 from .team import Entrant
 
 
@@ -36,7 +37,11 @@ class Scenario:
     task: str = "rate"
     path: str = "/small"
     is_secure: bool = False
+    is_http2: bool = False
+    """Whether its rows stand in a part of their own, about HTTP/2, and it needs a server that speaks it."""
     is_slow: bool = False
+    size: int = 0
+    """Of a body to be sent."""
     is_less_better: bool = False
     warm_up: float = 0.2
     is_fresh: bool = False
@@ -74,6 +79,12 @@ _H11 = {"engine": "h11"}
 
 def _ours(label: str = "httpcore", world: str = "asyncio", at_once: int = 1, connections: int = 0) -> Entrant:
     return Entrant(label, "ours", world, at_once, connections, _HTTPTOOLS)
+
+
+def _http2(contender: str, at_once: int = 1) -> Entrant:
+    """All of its requests on one connection."""
+    label, options = ("httpcore", _HTTPTOOLS) if contender == "ours" else (contender, {})
+    return Entrant(label, contender, at_once=at_once, connections=1, options=options, is_http2=True)
 
 
 def _peer(contender: str, world: str = "asyncio", at_once: int = 1) -> Entrant:
@@ -279,6 +290,114 @@ _DOWNLOAD = Scenario(
     path="/100MB",
 )
 
+_OURS_1 = "httpcore, HTTP/1.1"
+
+_H2_50 = Scenario(
+    name="h2-50",
+    title="HTTP/2: small GET, 50 at a time",
+    about="The same as tls-50 over HTTP/2: 50 tasks on 50 streams of one connection. httpcore, httpcore2 and httpx "
+    "have the same h2 library below them, which is pure Python, curl_cffi has libcurl and nghttp2, pyreqwest Rust's "
+    "hyper. The row against HTTP/1.1 has 50 connections on its other side.",
+    entrants=(
+        _http2("ours", 50),
+        _http2("httpcore2", 50),
+        _http2("curl_cffi", 50),
+        _http2("httpx", 50),
+        _http2("pyreqwest", 50),
+        _ours(_OURS_1, at_once=50),
+    ),
+    rows=(
+        Row("HTTP/2, 50 streams, small GET, against httpcore2", "httpcore", "httpcore2", 2.5, 3.5),
+        Row("the same against curl_cffi (libcurl, nghttp2)", "httpcore", "curl_cffi", 1.0, 1.3),
+        Row("the same against httpx", "httpcore", "httpx"),
+        Row("the same against pyreqwest (Rust)", "httpcore", "pyreqwest"),
+        Row("the same against httpcore over HTTP/1.1", "httpcore", _OURS_1),
+    ),
+    figure=_requests_a_second,
+    unit="requests/s",
+    is_secure=True,
+    warm_up=0.5,
+    is_http2=True,
+)
+
+_H2_DOWNLOAD = Scenario(
+    name="h2-download",
+    title="HTTP/2: streaming a 100 MB body",
+    about="One stream over TLS, part by part, in frames of 16 KiB, one body after another.",
+    entrants=(
+        _http2("ours"),
+        _http2("httpcore2"),
+        _http2("curl_cffi"),
+        _http2("httpx"),
+        _http2("pyreqwest"),
+        _ours(_OURS_1),
+    ),
+    rows=(
+        Row("HTTP/2, 100 MB down, against httpcore2", "httpcore", "httpcore2", 3.0, 4.0),
+        Row("the same against curl_cffi (libcurl, nghttp2)", "httpcore", "curl_cffi"),
+        Row("the same against httpx", "httpcore", "httpx"),
+        Row("the same against pyreqwest (Rust)", "httpcore", "pyreqwest"),
+        Row("the same against httpcore over HTTP/1.1", "httpcore", _OURS_1),
+    ),
+    figure=_megabytes_a_second,
+    unit="MB/s",
+    task="download",
+    path=FILE,
+    is_secure=True,
+    is_http2=True,
+)
+
+_H2_UPLOAD = Scenario(
+    name="h2-upload",
+    title="HTTP/2: sending a 100 MB body",
+    about="One stream over TLS, from an async generator that gives 64 KiB at a time; the server answers when it has "
+    "all of it, and keeps its window open.",
+    entrants=(
+        _http2("ours"),
+        _http2("httpcore2"),
+        _http2("curl_cffi"),
+        _http2("httpx"),
+        _http2("pyreqwest"),
+        _ours(_OURS_1),
+    ),
+    rows=(
+        Row("HTTP/2, 100 MB up, against httpcore2", "httpcore", "httpcore2", 2.0, 3.0),
+        Row("the same against curl_cffi (libcurl, nghttp2)", "httpcore", "curl_cffi"),
+        Row("the same against httpx", "httpcore", "httpx"),
+        Row("the same against pyreqwest (Rust)", "httpcore", "pyreqwest"),
+        Row("the same against httpcore over HTTP/1.1", "httpcore", _OURS_1),
+    ),
+    figure=_megabytes_a_second,
+    unit="MB/s",
+    task="upload",
+    path=TAKE,
+    size=FILE_SIZE,
+    is_secure=True,
+    is_http2=True,
+)
+
+_H2_WAITING = Scenario(
+    name="h2-waiting",
+    title="HTTP/2: CPU per request with 1,000 waiting",
+    about="Whether waiting for a stream costs more the more wait: CPU per request with 1,000 tasks that share the 100 "
+    "streams of one connection, over the same with 20 tasks. (curl_cffi would make further connections.)",
+    entrants=tuple(
+        replace(entrant, label=f"{entrant.label} at {entrant.at_once}")
+        for contender in ("ours", "httpcore2")
+        for entrant in (_http2(contender, 20), _http2(contender, 1000))
+    ),
+    rows=(
+        Row("HTTP/2, CPU per request, 1,000 waiting, against 20", "httpcore at 1000", "httpcore at 20", 1.3, 1.1),
+        Row("the same for httpcore2", "httpcore2 at 1000", "httpcore2 at 20"),
+    ),
+    figure=cpu_a_request,
+    unit="µs of CPU a request",
+    is_less_better=True,
+    is_secure=True,
+    warm_up=0.6,
+    is_http2=True,
+)
+
 _MEMORY_ENTRANTS = (
     _ours("httpcore"),
     _ours("httpcore on trio", "trio"),
@@ -344,6 +463,10 @@ SCENARIOS = (
     _TRIO_50,
     _UVLOOP_50,
     _DOWNLOAD,
+    _H2_50,
+    _H2_DOWNLOAD,
+    _H2_UPLOAD,
+    _H2_WAITING,
     _memory(
         "memory-fast",
         "fast reader",

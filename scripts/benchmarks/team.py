@@ -27,8 +27,10 @@ class Entrant:
     at_once: int = 1
     """Requests at a time, and connections it may have."""
     connections: int = 0
-    """Connections it may have, if more than requests at a time."""
+    """Connections it may have, if not as many as requests at a time."""
     options: dict[str, str] = field(default_factory=dict)
+    is_http2: bool = False
+    """Whether it speaks HTTP/2, and then all on one connection."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,9 @@ class Worker:
     def __init__(self, entrant: Entrant, place: Place) -> None:
         self._label = entrant.label
         command = [place.python(entrant), "-P", "-m", "benchmarks.worker", entrant.contender, entrant.world]
-        command += ["--ca", str(place.ca), "--connections", str(max(entrant.connections, entrant.at_once))]
+        command += ["--ca", str(place.ca), "--connections", str(entrant.connections or entrant.at_once)]
+        if entrant.is_http2:
+            command.append("--http2")
         if place.core is not None:
             command += ["--core", str(place.core)]
         for name, value in entrant.options.items():

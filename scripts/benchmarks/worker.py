@@ -125,10 +125,15 @@ async def _one_by_one(client: AsyncClient, order: Order) -> Sample:
         tally.start()
         end = time.perf_counter() + seconds
         while time.perf_counter() < end:
-            length = await (client.get(order.url) if order.task == "rate" else client.download(order.url, None))
-            tally.received += length
+            tally.received += await _exchange(client, order)
             tally.requests += 1
     return tally.sample()
+
+
+async def _exchange(client: AsyncClient, order: Order) -> int:
+    if order.task == "upload":
+        return await client.upload(order.url, order.size)
+    return await (client.get(order.url) if order.task == "rate" else client.download(order.url, None))
 
 
 def _one_by_one_blocking(client: BlockingClient, order: Order) -> Sample:
@@ -180,8 +185,8 @@ async def _obey(world: _World, client: AsyncClient, order: Order) -> Sample:
 
 
 def _obey_blocking(client: BlockingClient, order: Order) -> Sample:
-    if order.at_once > 1:
-        raise ValueError("a blocking client does one thing at a time")
+    if order.at_once > 1 or order.task == "upload":
+        raise ValueError("a blocking client does one thing at a time, and does not upload here")
     return _memory_blocking(client, order) if order.task == "memory" else _one_by_one_blocking(client, order)
 
 
@@ -229,10 +234,11 @@ def main() -> None:
     parser.add_argument("--connections", type=int, required=True)
     parser.add_argument("--ca", required=True)
     parser.add_argument("--option", action="append", default=[])
+    parser.add_argument("--http2", action="store_true")
     arguments = parser.parse_args()
     _settle(arguments.core)
     options = dict(option.split("=", 1) for option in arguments.option)
-    setup = Setup(arguments.world, arguments.connections, arguments.ca, options)
+    setup = Setup(arguments.world, arguments.connections, arguments.ca, options, arguments.http2)
     contender = importlib.import_module(f".contenders.{arguments.contender}", __package__)
     if setup.world == "blocking":
         _serve_blocking(contender, setup)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 
-from . import AsyncClient, Setup, check
+from . import AsyncClient, Setup, check, parts
 
 
 class _Async:
@@ -33,6 +33,12 @@ class _Async:
                 if rest is not None:
                     await rest(len(part))
         return length
+
+    async def upload(self, url: str, size: int) -> int:
+        async with self._session.post(url, data=parts(size)) as response:
+            check(response.status)
+            await response.read()
+        return size
 
 
 @asynccontextmanager

@@ -95,6 +95,9 @@ class _Asyncio:
         assert rest is None, "a bare protocol has nobody to rest"
         return await self.get(url)
 
+    async def upload(self, url: str, size: int) -> int:
+        raise NotImplementedError("the floor sends no bodies")
+
     async def _connect(self, url: str) -> _Connection:
         target = _target(url)
         loop = asyncio.get_running_loop()
@@ -133,6 +136,9 @@ class _Trio:
 
     async def download(self, url: str, rest: Callable[[int], Awaitable[None]] | None) -> int:
         raise NotImplementedError("the floor of trio is for small exchanges")
+
+    async def upload(self, url: str, size: int) -> int:
+        raise NotImplementedError("the floor sends no bodies")
 
 
 class _Blocking:

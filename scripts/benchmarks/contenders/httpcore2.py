@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import httpcore2
 
-from . import AsyncClient, BlockingClient, Setup, check
+from . import AsyncClient, BlockingClient, Setup, check, parts
 
 
 class _Async:
@@ -29,6 +29,11 @@ class _Async:
                 if rest is not None:
                     await rest(len(part))
         return length
+
+    async def upload(self, url: str, size: int) -> int:
+        response = await self._pool.request("POST", url, content=parts(size))
+        check(response.status)
+        return size
 
 
 class _Blocking:
@@ -57,6 +62,7 @@ async def async_client(setup: Setup) -> AsyncIterator[AsyncClient]:
         ssl_context=ssl.create_default_context(cafile=setup.ca),
         max_connections=setup.connections,
         max_keepalive_connections=setup.connections,
+        http2=setup.is_http2,
     ) as pool:
         yield _Async(pool)
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import httpx
 
-from . import AsyncClient, Setup, check
+from . import AsyncClient, Setup, check, parts
 
 
 class _Async:
@@ -30,12 +30,18 @@ class _Async:
                     await rest(len(part))
         return length
 
+    async def upload(self, url: str, size: int) -> int:
+        response = await self._client.post(url, content=parts(size))
+        check(response.status_code)
+        return size
+
 
 @asynccontextmanager
 async def async_client(setup: Setup) -> AsyncIterator[AsyncClient]:
     async with httpx.AsyncClient(
         verify=ssl.create_default_context(cafile=setup.ca),
         limits=httpx.Limits(max_connections=setup.connections, max_keepalive_connections=setup.connections),
+        http2=setup.is_http2,
         trust_env=False,
     ) as client:
         yield _Async(client)

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import httpcore
 
-from . import AsyncClient, BlockingClient, Setup, check
+from . import AsyncClient, BlockingClient, Setup, check, parts
 
 
 class _Async:
@@ -28,6 +28,11 @@ class _Async:
                 if rest is not None:
                     await rest(len(part))
         return length
+
+    async def upload(self, url: str, size: int) -> int:
+        response = await self._pool.request("POST", url, body=parts(size))
+        check(response.status_code)
+        return size
 
 
 class _Blocking:
@@ -56,6 +61,7 @@ async def async_client(setup: Setup) -> AsyncIterator[AsyncClient]:
         ssl=httpcore.SSLConfig(verify=setup.ca),
         limits=httpcore.Limits(max_connections=setup.connections),
         http1_engine=setup.options["engine"],
+        http2=setup.is_http2,
     ) as pool:
         yield _Async(pool)
 

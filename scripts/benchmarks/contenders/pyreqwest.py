@@ -9,7 +9,7 @@ from typing import Any
 
 import pyreqwest.client
 
-from . import AsyncClient, BlockingClient, Setup, check
+from . import AsyncClient, BlockingClient, Setup, check, parts
 
 
 class _Async:
@@ -30,6 +30,11 @@ class _Async:
                 if rest is not None:
                     await rest(len(part))
         return length
+
+    async def upload(self, url: str, size: int) -> int:
+        response = await self._client.post(url).body_stream(parts(size)).build().send()
+        check(response.status)
+        return size
 
 
 class _Blocking:
@@ -66,4 +71,7 @@ def blocking_client(setup: Setup) -> Iterator[BlockingClient]:
 
 def _configured(builder: Any, setup: Setup) -> Any:
     trusting = builder.add_root_certificate_pem(Path(setup.ca).read_bytes())
+    if setup.is_http2:
+        # Only so it makes no further connections while it makes its first.
+        trusting = trusting.http2(True).http2_prior_knowledge()
     return trusting.pool_max_idle_per_host(setup.connections)
