@@ -328,7 +328,8 @@ async def test_p02_a_storm_of_cancels_leaves_a_pool_that_works(
 
             async def work() -> None:
                 nonlocal cancelled, finished
-                while time.monotonic() < ends:
+                # On a busy machine it takes longer until there are enough of both.
+                while time.monotonic() < ends or min(cancelled, finished) <= 20:
                     act = random.choice(stories)
                     try:
                         async with world.timeout(random.choice([0.001, 0.01, 0.1, 10])):
