@@ -86,6 +86,11 @@ def _check_protocols(http1: bool, http2: bool | HTTP2, http1_engine: str, http2_
         raise ValueError(f"the http1_engine {http1_engine!r} is unknown: it is one of {', '.join(HTTP11_ENGINES)}")
     if not is_installed(http1_engine):
         raise ValueError(f"the http1_engine {http1_engine!r} is not installed: pip install {http1_engine}")
+    if http2_engine == "zttp":
+        raise ValueError(
+            "the http2_engine 'zttp' is not supported: zttp 0.0.35 gives the peer's window back before the caller has "
+            "read anything, so that a slow reader would hold all of a response in memory; http1_engine='zttp' is"
+        )
     if http2_engine not in HTTP2_ENGINES:
         raise ValueError(f"the http2_engine {http2_engine!r} is unknown: it is one of {', '.join(HTTP2_ENGINES)}")
     if not isinstance(http2, (bool, HTTP2)):

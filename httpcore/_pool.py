@@ -70,7 +70,7 @@ class ConnectionPool:
         http1: whether HTTP/1.1 may be spoken.
         http2: whether HTTP/2 may be negotiated on https; an `HTTP2` says how it is spoken. With `http1=False` it is
             spoken on http as well, without asking.
-        http1_engine: "h11", "httptools", or "auto" for httptools where it is installed.
+        http1_engine: "h11", "httptools", "zttp" (experimental), or "auto" for httptools where it is installed.
         http2_engine: "h2".
         proxy: not supported yet.
         retries: how often a connection that could not be opened is tried again.

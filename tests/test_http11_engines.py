@@ -446,3 +446,27 @@ def test_b_ck_1byte_is_no_flood(engine: str) -> None:
 
     # Ten times as many: linear is a factor of 10, quadratic one of 100.
     assert_cheaper(lambda: cpu_seconds(lambda: read(1_000_000)), 30, lambda: cpu_seconds(lambda: read(100_000)))
+
+
+# zttp, which is used only when asked for by name
+
+# What it refuses of what our rules let pass, or in words of its own; docs/engines.md says so.
+REFUSED_BY_ZTTP = frozenset(
+    {
+        "c_st_6xx", "c_st_999", "c_count_500", "c_line_60k", "c_head_250k", "c_st_reason_60k", "d_1xx_flood_1",
+        "d_1xx_body",
+    }
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_zttp_says_the_same_or_refuses(row: Row) -> None:
+    pytest.importorskip("zttp", reason="zttp is not installed: pip install httpcore[zttp]")
+    pieces = [row.wire] if row.wire else []
+    outcome = run_row("zttp", row, pieces)
+    if row.id in REFUSED_BY_ZTTP:
+        assert "the response head is not valid" in outcome.error
+    else:
+        assert outcome == run_row("h11", row, pieces)
+        for size in (997, 65_536) if row.is_large else (1, 2, 7):
+            assert run_row("zttp", row, cut(row.wire, size)).fate == outcome.fate, f"in pieces of {size}"

@@ -20,6 +20,7 @@ FLOORS = (
         "_engines.http11",
         "_engines.h11",
         "_engines.httptools",
+        "_engines.zttp",
         "_engines.http2",
         "_engines.h2",
         "_engines",
@@ -47,6 +48,7 @@ LIBRARY_OF = {
     "h2": "_engines.h2",
     "hpack": "_engines.h2",
     "httptools": "_engines.httptools",
+    "zttp": "_engines.zttp",
     "brotli": "_decoders",
     "certifi": "_tls",
 }

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HTTP2_ENGINES", "HTTP11_ENGINES", "is_installed", "make_http2_engine", "make_http11_engine"]
 
-HTTP11_ENGINES = ("auto", "h11", "httptools")
+HTTP11_ENGINES = ("auto", "h11", "httptools", "zttp")
 HTTP2_ENGINES = ("h2",)
 
 
@@ -24,7 +24,7 @@ def is_installed(name: str) -> bool:
 
 
 def make_http11_engine(name: str, max_header_bytes: int, max_header_count: int) -> HTTP11Engine:
-    """A new engine for one connection: "h11", "httptools", or "auto" for httptools where it is installed."""
+    """A new engine for one connection: "h11", "httptools", "zttp", or "auto" for httptools where it is installed."""
     return _engine_class(name)(max_header_bytes, max_header_count)
 
 
@@ -34,6 +34,10 @@ def _engine_class(name: str) -> type[HTTP11Engine]:
         from .httptools import HttptoolsEngine
 
         return HttptoolsEngine
+    if name == "zttp":
+        from .zttp import ZttpEngine
+
+        return ZttpEngine
     from .h11 import H11Engine
 
     return H11Engine
