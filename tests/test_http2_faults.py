@@ -220,6 +220,29 @@ async def test_data_after_the_end_is_never_appended(world: World, is_at_once: bo
         assert {code for _, code in peers.faulty.resets} <= {Code.STREAM_CLOSED}
 
 
+async def test_what_comes_late_for_a_stream_that_has_ended_harms_nothing(world: World) -> None:
+    """RFC 9113, 5.1: WINDOW_UPDATE and RST_STREAM may, for a while."""
+
+    def script(conn: HTTP2Conn) -> None:
+        sibling = answer_sibling(conn)
+        victim = conn.read_request().stream_id
+        conn.respond(victim, body=b"own")
+        conn.window_update(victim, 1000)
+        conn.send_rst(victim, Code.NO_ERROR)
+        conn.send_raw(raw_frame(Kind.PRIORITY, 0, victim, bytes(4) + b"\x10"))
+        conn.window_update(victim, 1000)
+        conn.send_data(sibling, b"second", end_stream=True)
+        serve(conn)
+
+    with HTTP2Peers(script) as peers:
+        http = one_slot(world, http1=False)
+        parts = await open_sibling(http, peers)
+        assert (await http.request("POST", peers.faulty.origin + "/victim", body=b"hello")).body == b"own"
+        assert [part async for part in parts] == [b"second"]
+        await assert_still_works(world, http, peers)
+        assert (peers.accepted, peers.faulty.resets) == (1, [])
+
+
 async def test_f_hdr_after_leaves_the_finished_response_as_it_was(world: World) -> None:
     def script(conn: HTTP2Conn) -> None:
         victim = conn.read_request().stream_id

@@ -21,6 +21,7 @@ from tests.support.http2_peer import (
     HTTP2Peers,
     HTTP2Req,
     RstStreamFrame,
+    Setting,
     http2_context,
     serve,
 )
@@ -324,6 +325,29 @@ async def test_secrets_enter_no_table_of_hpack(world: World) -> None:
         assert len(first) >= len(second)
 
 
+@pytest.mark.parametrize("size", [0, 100, 4096, 65_536])
+async def test_the_table_of_hpack_is_as_small_as_the_peer_wants_it(world: World, size: int) -> None:
+    """Its decoder refuses what is larger, and a size that was lowered without a word (RFC 7541, 4.2)."""
+
+    def script(conn: HTTP2Conn) -> None:
+        for at in range(10):
+            request = conn.read_request()
+            assert request.header(b"x-long") == b"v" * 50 + b"%d" % at
+            if at == 5:
+                conn.settings({Setting.HEADER_TABLE_SIZE: 50})
+                conn.roundtrip()
+            conn.respond(request.stream_id, body=request.target)
+        serve(conn)
+
+    with HTTP2Peers(script, settings={Setting.HEADER_TABLE_SIZE: size}) as peers:
+        http = one_slot(world, http1=False)
+        for at in range(10):
+            headers = {"x-long": "v" * 50 + str(at), "x-same": "same"}
+            assert (await http.request("GET", peers.url, headers)).body == b"/"
+        await assert_still_works(world, http, peers)
+        assert peers.accepted == 1
+
+
 @pytest.mark.parametrize("target", [b"*", b"/a/../b", b"/%zz?a=\xff".replace(b"\xff", b"~")])
 async def test_a_target_is_sent_as_it_is_given(world: World, target: bytes) -> None:
     request = await head_of(world, "OPTIONS", "/", extensions={"target": target})
@@ -580,6 +604,97 @@ async def test_p25_connect_that_is_refused_is_a_normal_response(world: World) ->
         http = one_slot(world, http1=False)
         response = await http.request("CONNECT", peers.url)
         assert (response.status_code, response.body) == (403, b"no tunnel")
+        await assert_holds(world, http, peers, idle=1)
+        await assert_still_works(world, http, peers)
+
+
+async def test_p25_a_tunnel_obeys_the_windows_both_ways(world: World) -> None:
+    def script(conn: HTTP2Conn) -> None:
+        stream_id = conn.read_head().stream_id
+        conn.send_head(stream_id)
+        while conn.received(stream_id) < MB:
+            conn.recv_frame()
+        conn.send_data(stream_id, conn.body_so_far(stream_id), end_stream=True)
+        serve(conn)
+
+    with HTTP2Peers(script) as peers:
+        http = one_slot(world, http1=False)
+        response = await http.request("CONNECT", peers.url)
+        stream = response.extensions["network_stream"]
+        assert isinstance(stream, httpcore.NetworkStream)
+        await stream.write(pattern(MB))
+        received = b""
+        while part := await stream.read():
+            received += part
+        assert received == pattern(MB)
+        await stream.aclose()
+        await assert_still_works(world, http, peers)
+        assert peers.accepted == 1
+
+
+async def test_p25_a_tunnel_that_is_closed_or_reset_costs_its_stream(world: World) -> None:
+    def script(conn: HTTP2Conn) -> None:
+        first = conn.read_head().stream_id
+        conn.send_head(first)
+        assert conn.recv_rst(first) is Code.CANCEL
+        second = conn.read_head().stream_id
+        conn.send_head(second)
+        conn.send_rst(second, Code.CONNECT_ERROR)
+        serve(conn)
+
+    with HTTP2Peers(script) as peers:
+        http = one_slot(world, http1=False)
+        for is_reset in (False, True):
+            response = await http.request("CONNECT", peers.url)
+            stream = response.extensions["network_stream"]
+            assert isinstance(stream, httpcore.NetworkStream)
+            if is_reset:
+                error = await error_of(stream.read)
+                assert "CONNECT_ERROR" in str(error)
+            await stream.aclose()
+        await assert_holds(world, http, peers, idle=1)
+        await assert_still_works(world, http, peers)
+        assert peers.accepted == 1
+
+
+async def test_extended_connect_carries_another_protocol(world: World) -> None:
+    """RFC 8441, where the peer offers it."""
+
+    def script(conn: HTTP2Conn) -> None:
+        head = conn.read_head()
+        assert head.pseudo[b":method"] == b"CONNECT"
+        assert head.pseudo[b":protocol"] == b"websocket"
+        assert head.pseudo[b":path"] == b"/chat?room=1"
+        assert head.pseudo[b":scheme"] == b"http"
+        conn.send_head(head.stream_id, headers=[(b"sec-websocket-protocol", b"chat")])
+        while conn.body_so_far(head.stream_id) != b"hello":
+            conn.recv_frame()
+        conn.send_data(head.stream_id, b"hello to you", end_stream=True)
+        serve(conn)
+
+    with HTTP2Peers(script, settings={Setting.ENABLE_CONNECT_PROTOCOL: 1}) as peers:
+        http = one_slot(world, http1=False)
+        headers = {"sec-websocket-protocol": "chat"}
+        url = peers.faulty.origin + "/chat?room=1"
+        response = await http.request("CONNECT", url, headers, extensions={"protocol": b"websocket"})
+        assert (response.status_code, response.headers.get("sec-websocket-protocol")) == (200, b"chat")
+        stream = response.extensions["network_stream"]
+        assert isinstance(stream, httpcore.NetworkStream)
+        await stream.write(b"hello")
+        assert await stream.read() == b"hello to you"
+        assert await stream.read() == b""
+        await stream.aclose()
+        await assert_still_works(world, http, peers)
+        assert peers.accepted == 1
+
+
+async def test_extended_connect_is_refused_where_the_peer_does_not_offer_it(world: World) -> None:
+    with HTTP2Peers(serve) as peers:
+        http = one_slot(world, http1=False)
+        error = await error_of(lambda: http.request("CONNECT", peers.url, extensions={"protocol": b"websocket"}))
+        assert isinstance(error, httpcore.LocalProtocolError)
+        assert not error.request_sent
+        assert peers.faulty.requests == []
         await assert_holds(world, http, peers, idle=1)
         await assert_still_works(world, http, peers)
 

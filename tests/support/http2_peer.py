@@ -393,6 +393,9 @@ class HTTP2Conn:
                 self._streams[frame.stream_id].reset = frame.error_code
             case SettingsFrame() if "ACK" not in frame.flags:
                 self._take_settings(frame)
+            case SettingsFrame():
+                # From here on the client's field blocks must keep to it, and say so where it is less than before.
+                self._decoder.max_allowed_table_size = self.rules.table_size
             case PingFrame() if "ACK" not in frame.flags and self.acks:
                 self.ping(frame.opaque_data, ack=True)
             case WindowUpdateFrame(stream_id=0):

@@ -73,6 +73,11 @@ class ClientRules:
         self._announced: deque[Settings] = deque()
 
     @property
+    def table_size(self) -> int:
+        """The largest table that the client's encoder may use."""
+        return self._in_force.get(Setting.HEADER_TABLE_SIZE, 4096)
+
+    @property
     def open_streams(self) -> set[int]:
         return {stream_id for stream_id, stream in self._streams.items() if not stream.is_closed}
 
