@@ -214,7 +214,7 @@ class ConnectionPool:
                 carrier = connection.new_carrier()
                 if trace is not None:
                     trace.acquired(entry.requests > 1)
-                    if not self._is_fresh_or_alive(entry):  # the hook may have taken its time
+                    if entry.requests > 1 and not self._is_alive(entry):  # the hook may have taken its time
                         entry = None
                         continue
                 head = await carrier.exchange(request, clock, _informational(request, trace))
@@ -281,19 +281,20 @@ class ConnectionPool:
                     self._close_doomed()
                 if waiter is not None:
                     entry = await self._wait(waiter, wakeup, clock, backend, state)
-                if entry is not None and self._is_fresh_or_alive(entry):
+                is_new = waiter is not None and entry is not None and entry.requests == 1
+                if entry is not None and (is_new or self._is_alive(entry)):
                     return entry
             except BaseException:
                 self._give_up(entry, waiter, state, backend)
                 raise
 
-    def _is_fresh_or_alive(self, entry: PoolEntry) -> bool:
-        """Whether the peer has not ended, nor spoken on, an idle connection; otherwise it is released."""
+    def _is_alive(self, entry: PoolEntry) -> bool:
+        """Whether the peer has not ended, nor spoken on, a connection that was idle; otherwise it is released."""
         assert entry.connection is not None
-        if entry.requests == 1 or not entry.connection.is_stale():
+        if not entry.connection.is_stale():
             return True
         with self._lock:
-            entry.record.reused -= 1
+            entry.record.reused -= 1 if entry.requests > 1 else 0
             self._state.closed(entry)
         self.release(entry, False)
         return False

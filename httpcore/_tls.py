@@ -349,9 +349,19 @@ class TLSStream:
         self._stream.interrupt()
 
     def is_readable(self) -> bool:
-        if self._plain or self._is_ended or self._failure or self._incoming.pending or self._tls.pending():
-            return True
-        return self._stream.is_readable()
+        """Whether more than TLS's own records is there: tickets, most often, which are taken in here."""
+        while not (self._plain or self._is_ended or self._failure):
+            try:
+                if not self._has_input:
+                    if not self._stream.is_readable() or (sealed := self._stream.read(_RECEIVE)) is None:
+                        return False
+                    if not sealed:
+                        return True  # the end, which whoever receives will be told again
+                    self._feed(sealed)
+                self._plain = self._decrypt(_RECEIVE)
+            except ReadError:
+                return True
+        return True
 
     def watch(self, on_readable: Callable[[], None]) -> None:
         self._stream.watch(on_readable)
