@@ -606,7 +606,7 @@ def test_network_options_are_values_however_they_were_given() -> None:
         ({"limits": Timeout()}, TypeError, "limits is a Limits, not Timeout"),
         ({"http1": False, "http2": False}, ValueError, "leave nothing to speak"),
         ({"http1_engine": "zork"}, ValueError, "http1_engine 'zork' is unknown: it is one of auto, h11"),
-        ({"http2_engine": "zttp"}, ValueError, "the http2_engine 'zttp' is not supported: zttp 0.0.35 gives the peer's window"),
+        ({"http2_engine": "zttp"}, ValueError, "http2_engine 'zttp' is not supported: zttp 0.0.35 gives"),
         ({"http1_engine": None}, ValueError, "http1_engine None"),
         ({"http2_engine": "zork"}, ValueError, "http2_engine 'zork' is unknown"),
         ({"proxy": 5}, (TypeError, ValueError), "prox"),

@@ -236,6 +236,8 @@ class H2Engine:
             self._break(ErrorCode.PROTOCOL_ERROR, "the peer sent a frame with more padding than it holds")
         if length != _SIZES.get(kind, length) or (kind == _GOAWAY and length < _LEAST_GOAWAY):
             self._break(ErrorCode.FRAME_SIZE_ERROR, f"the peer sent a frame of type {kind} with {length} bytes")
+        if kind == _HEADERS and flags & _HAS_PRIORITY and length < (6 if flags & _PADDED else 5):
+            self._break(ErrorCode.FRAME_SIZE_ERROR, f"the peer sent HEADERS with {length} bytes")
         if kind == _SETTINGS and (length % 6 or (flags & _ACK and length)):
             self._break(ErrorCode.FRAME_SIZE_ERROR, f"the peer sent SETTINGS with {length} bytes")
         was_opened = bool(stream_id % 2) and stream_id < self._next_id
