@@ -19,6 +19,7 @@ __all__ = ["CONNECTION_ERRORS", "FLOODS", "HARMLESS", "STREAM_ERRORS", "Row"]
 Sends = Callable[[HTTP2Conn, int], bytes]
 
 _CALM = frozenset({Code.ENHANCE_YOUR_CALM, Code.PROTOCOL_ERROR})
+_ANY_SIZE = frozenset({Code.FRAME_SIZE_ERROR, Code.PROTOCOL_ERROR})
 _END = Flag.END_STREAM
 _BLOCK = Flag.END_HEADERS
 _STATUS_200 = b"\x88"
@@ -187,6 +188,10 @@ def _connection_errors() -> Iterator[Row]:
     yield Row("f_size_rst", _raw(Kind.RST_STREAM, 0, bytes(3)), frame_size)
     yield Row("f_size_window", _raw(Kind.WINDOW_UPDATE, 0, bytes(5), on=0), frame_size)
     yield Row("f_size_goaway", _raw(Kind.GOAWAY, 0, bytes(7), on=0), frame_size)
+    yield Row("f_size_headers_priority", _raw(Kind.HEADERS, Flag.PRIORITY | _BLOCK, bytes(4)), _ANY_SIZE)
+    yield Row("f_size_headers_padded", _raw(Kind.HEADERS, Flag.PADDED | _BLOCK), _ANY_SIZE)
+    yield Row("f_size_data_padded", _all(_ok(), _raw(Kind.DATA, Flag.PADDED)), _ANY_SIZE)
+    yield Row("f_size_push", _raw(Kind.PUSH_PROMISE, _BLOCK, bytes(3)), _ANY_SIZE)
     yield Row("f_stream_0_data", _raw(Kind.DATA, 0, b"x", on=0))
     yield Row("f_stream_0_headers", _raw(Kind.HEADERS, _BLOCK, _STATUS_200, on=0))
     yield Row("f_stream_0_rst", _raw(Kind.RST_STREAM, 0, number(8), on=0))
@@ -320,6 +325,8 @@ def _harmless() -> Iterator[Row]:
         _all(_raw(Kind.HEADERS), *[_raw(Kind.CONTINUATION)] * 5, _raw(Kind.CONTINUATION, _BLOCK, _STATUS_103)),
     )
     yield Row("table_size", _table_emptied)
+    padded = Flag.PADDED | Flag.PRIORITY | _BLOCK
+    yield Row("headers_with_all_there_is", _raw(Kind.HEADERS, padded, b"\x03" + bytes(5) + _STATUS_103 + bytes(3)))
     yield Row("103", _ok((b"link", b"</style.css>"), status=b"103"))
     yield Row("100_unasked", _ok(status=b"100"))
     yield Row("199", _ok(status=b"199"))
