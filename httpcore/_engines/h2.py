@@ -281,7 +281,7 @@ class H2Engine:
             self._break(ErrorCode.FLOW_CONTROL_ERROR, "the peer sent more than a stream's window")
         if flags & _PADDED:
             payload = payload[1 : size - payload[0]]
-            stream.unused += size - len(payload)
+            self.credit(stream_id, size - len(payload))
         stream.is_ended = bool(flags & _END_STREAM)
         events.data_received(stream_id, payload, stream.is_ended)
 
