@@ -99,6 +99,7 @@ class HTTP2Connection:
         self._lock = threading.Lock()
         self._streams: dict[int, HTTP2Stream] = {}
         self._waiting: dict[Participant, None] = {}
+        self._unopened: dict[HTTP2Stream, None] = {}  # for which the peer has no room, after it has allowed fewer
         self._reader: object | None = None
         self._drainer: object | None = None
         self._is_blocked = False
@@ -182,6 +183,7 @@ class HTTP2Connection:
                 stream.was_refused = True
                 raise RemoteProtocolError("the peer ended the connection before the request was sent on it")
             if len(self._streams) >= self._engine.max_streams:
+                self._unopened[stream] = None
                 return False
             stream_id = self._engine.open_stream(fields, is_end)
             if stream_id is None:
@@ -189,6 +191,7 @@ class HTTP2Connection:
                 raise RemoteProtocolError("the connection has no stream ids left")
             stream.stream_id = stream_id
             self._streams[stream_id] = stream
+            self._unopened.pop(stream, None)
         return True
 
     def send(self, stream: HTTP2Stream, data: memoryview, is_end: bool) -> int | None:
@@ -221,7 +224,7 @@ class HTTP2Connection:
 
     def reset(self, stream: HTTP2Stream, code: ErrorCode) -> None:
         with _Change(self):
-            self._waiting.pop(stream, None)
+            self._unopened.pop(stream, None)
             if stream.stream_id not in self._streams:
                 return
             assert stream.stream_id is not None
@@ -435,9 +438,8 @@ class HTTP2Connection:
 
     def settings_received(self) -> None:
         self._has_settings = self._has_changed = True
-        for waiting in self._waiting:
-            if isinstance(waiting, HTTP2Stream) and waiting.stream_id is None:
-                self._wake(waiting)
+        for waiting in self._unopened:
+            self._wake(waiting)
 
     def going_away(self, last_stream_id: int, code: int, reason: bytes) -> None:
         self._is_going = self._has_changed = True
@@ -466,10 +468,9 @@ class HTTP2Connection:
     def _remove(self, stream: HTTP2Stream) -> None:
         if stream.stream_id is not None and self._streams.pop(stream.stream_id, None) is not None:
             self._engine.forget(stream.stream_id)
-        for other in self._waiting:  # for a slot, which is seldom: the pool knows how many there are
-            if isinstance(other, HTTP2Stream) and other.stream_id is None:
-                self._wake(other)
-                break
+        for waiting in self._unopened:
+            self._wake(waiting)
+            break
 
     def wake(self, participant: Participant) -> None:
         with self._lock:

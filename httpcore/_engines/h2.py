@@ -177,35 +177,47 @@ class H2Engine:
     # Receiving.
 
     def receive(self, data: bytes, events: HTTP2Events) -> None:
-        if self._received:
-            self._received += data
-            if len(self._received) < self._wanted:
-                return
-            data, self._received = bytes(self._received), bytearray()
-        if not self._has_settings:
-            self._check_preface(data)
-        start, size, largest = 0, len(data), self._conn.max_inbound_frame_size
-        self._wanted = _HEADER
+        start, size = self._complete(data, events) if self._received else 0, len(data)
         while size - start >= _HEADER:
-            length = data[start] << 16 | data[start + 1] << 8 | data[start + 2]
-            if length > largest:
-                self._break(ErrorCode.FRAME_SIZE_ERROR, f"the peer sent a frame of {length} bytes")
-            end = start + _HEADER + length
+            end = start + self._frame_size(data, start)
             if end > size:
-                self._wanted = _HEADER + length
+                self._wanted = end - start
                 break
             self._receive_frame(data[start : start + _HEADER], data[start + _HEADER : end], events)
             start = end
         self._received += data[start:]
 
+    def _complete(self, data: bytes, events: HTTP2Events) -> int:
+        """Receive the frame that was cut where the last read ended; how much of `data` that takes."""
+        received, taken = self._received, 0
+        while len(received) < self._wanted:  # its head first, then all of it
+            missing = self._wanted - len(received)
+            received += data[taken : taken + missing]
+            taken += missing
+            if taken > len(data):
+                return len(data)
+            if self._wanted == _HEADER:
+                self._wanted = self._frame_size(received, 0)
+        frame, self._wanted = bytes(received), _HEADER
+        received.clear()
+        self._receive_frame(frame[:_HEADER], frame[_HEADER:], events)
+        return taken
+
+    def _frame_size(self, data: bytes | bytearray, start: int) -> int:
+        if not self._has_settings:
+            self._check_preface(bytes(data))
+        length = data[start] << 16 | data[start + 1] << 8 | data[start + 2]
+        if length > self._conn.max_inbound_frame_size:
+            self._break(ErrorCode.FRAME_SIZE_ERROR, f"the peer sent a frame of {length} bytes")
+        return _HEADER + length
+
     def _check_preface(self, data: bytes) -> None:
         if data[:5] == b"HTTP/":
             line = data.partition(b"\r\n")[0][:80]
             self._break(ErrorCode.PROTOCOL_ERROR, f"the peer does not speak HTTP/2: it answered with {line!r}")
-        if len(data) >= _HEADER:
-            if data[3] != _SETTINGS or data[4] & _ACK:
-                self._break(ErrorCode.PROTOCOL_ERROR, "the peer's first frame is not SETTINGS")
-            self._has_settings = True
+        if data[3] != _SETTINGS or data[4] & _ACK:
+            self._break(ErrorCode.PROTOCOL_ERROR, "the peer's first frame is not SETTINGS")
+        self._has_settings = True
 
     def _receive_frame(self, head: bytes, payload: bytes, events: HTTP2Events) -> None:
         kind, flags, stream_id = head[3], head[4], int.from_bytes(head[5:], "big") & _MASK
