@@ -252,6 +252,10 @@ class HTTP2Connection:
                 self._is_blocked = not self._io.write(data)
             except WriteError as exc:
                 self._write_error = exc
+                for stream in self._streams.values():
+                    self._wake(stream)
+                if self._reader is not None:
+                    self._io.interrupt()
 
     @property
     def write_error(self) -> WriteError | None:
