@@ -172,6 +172,7 @@ class TLSStream:
         "_incoming",
         "_is_blocked",
         "_is_ended",
+        "_is_receiving",
         "_lock",
         "_outgoing",
         "_plain",
@@ -193,6 +194,7 @@ class TLSStream:
             raise ConnectError(f"{server_name[:80]!r} cannot be sent as a server name: {exc}") from exc
         self._failure: ssl.SSLError | None = None
         self._is_ended = False
+        self._is_receiving = False
         self._is_blocked = False  # whether what was written has to wait to be taken
         self._has_input = False  # whether ciphertext, or its end, waits to be looked at
         self._has_said_bye = False
@@ -225,7 +227,12 @@ class TLSStream:
         data, self._plain = self._plain, b""
         while not data and not self._is_ended:
             if not self._has_input:
-                self._feed(await self._stream.receive(_RECEIVE, deadline))
+                self._is_receiving = True
+                try:
+                    sealed = await self._stream.receive(_RECEIVE, deadline)
+                finally:
+                    self._is_receiving = False
+                self._feed(sealed)
             data = self._decrypt(max_bytes)
             if self._outgoing.pending:
                 self._answer()
@@ -350,6 +357,8 @@ class TLSStream:
 
     def is_readable(self) -> bool:
         """Whether more than TLS's own records is there: tickets, most often, which are taken in here."""
+        if self._is_receiving:  # what comes is for whoever waits for it
+            return self._stream.is_readable()
         while not (self._plain or self._is_ended or self._failure):
             try:
                 if not self._has_input:
