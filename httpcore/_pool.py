@@ -227,7 +227,8 @@ class ConnectionPool:
                 if entry is not None and exchange is None:
                     self.release(entry, carrier is not None and carrier.is_reusable)
                     if carrier is not None and not is_resent and _may_resend(request, entry, carrier, exc):
-                        is_resent, needs_fresh = True, not carrier.is_reusable
+                        # Where others may be stale as well; a peer that refused said so of this connection alone.
+                        is_resent, needs_fresh = True, not carrier.was_refused
                         self._note_resent(entry, exc, trace)
                         continue
                 total = clock.explain(exc, peer) if isinstance(exc, HTTPCoreError) else None
