@@ -290,6 +290,8 @@ class HTTP2Stream(Participant):
         if request.waits_for_continue:
             clock.phase = "waiting for 100 Continue"
             await self._wait_for_continue(clock, on_informational)
+            if self._head is not None or self.error is not None:
+                return
         clock.phase = "sending the body"
         if upload.is_async and self._connection.backend.can_spawn:
             self._sender = Participant()

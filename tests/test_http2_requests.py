@@ -555,6 +555,25 @@ async def test_p22_expect_100_continue_a_final_answer_is_instead_of_the_body(wor
         assert [stream_id for stream_id, _ in peers.faulty.resets] == [1]
 
 
+@only_worlds("asyncio", "uvloop", "trio")
+async def test_p22_expect_100_continue_an_async_body_is_not_begun_where_the_answer_is_there(world: World) -> None:
+    def script(conn: HTTP2Conn) -> None:
+        conn.respond(conn.read_head().stream_id, 417, body=b"no")
+        serve(conn)
+
+    begun: list[bytes] = []
+
+    async def body() -> AsyncIterator[bytes]:
+        begun.append(b"begun")
+        yield b"hello"
+
+    with HTTP2Peers(script) as peers:
+        http = one_slot(world, http1=False)
+        assert (await http.request("POST", peers.url, EXPECT, body())).status_code == 417
+        await assert_still_works(world, http, peers)
+        assert begun == []
+
+
 async def test_p22_expect_100_continue_holds_the_body_for_a_second_at_most(world: World) -> None:
     with HTTP2Peers(serve) as peers:
         http = one_slot(world, http1=False)
