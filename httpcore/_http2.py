@@ -169,7 +169,11 @@ class HTTP2Connection:
             return None
 
     def close(self) -> None:
-        self._end(ReadError("the connection was closed here"), ErrorCode.NO_ERROR)
+        with self._lock:
+            if not self.is_closed:
+                with suppress(Exception):  # a courtesy, from an engine that may have been interrupted
+                    self._engine.go_away(ErrorCode.NO_ERROR)
+                self._give_up(ReadError("the connection was closed here"))
 
     def abandon(self) -> None:
         self.is_closed = True
@@ -189,7 +193,7 @@ class HTTP2Connection:
             if stream_id is None:
                 stream.was_refused = self._is_going = self._has_changed = True
                 raise RemoteProtocolError("the connection has no stream ids left")
-            stream.stream_id = stream_id
+            stream.stream_id, stream.has_sent_all = stream_id, is_end
             self._streams[stream_id] = stream
             self._unopened.pop(stream, None)
         return True
@@ -210,12 +214,16 @@ class HTTP2Connection:
                 if part or (is_last and is_end):
                     self._engine.send_data(stream_id, bytes(part), is_last and is_end)
                 if sent >= allowed:
-                    return sent
+                    break
+            if is_end and sent == len(data):
+                self._note_sent(stream)
+            return sent
 
     def send_trailers(self, stream: HTTP2Stream, fields: list[Pair]) -> None:
         with _Change(self):
             if stream.stream_id in self._streams:
                 self._engine.send_trailers(stream.stream_id, fields)
+                self._note_sent(stream)
 
     def credit(self, stream: HTTP2Stream, count: int) -> None:
         with _Change(self):
@@ -422,6 +430,11 @@ class HTTP2Connection:
                 self._remove(stream)
         self._wake(stream)
 
+    def _note_sent(self, stream: HTTP2Stream) -> None:
+        stream.has_sent_all = True
+        if stream.is_ended:
+            self._remove(stream)
+
     def stream_reset(self, stream_id: int, code: int, is_remote: bool) -> None:
         stream = self._streams.get(stream_id)
         if stream is None:
@@ -498,13 +511,6 @@ class HTTP2Connection:
         with self._lock:
             self._give_up(error)
         self._tell_pool()
-
-    def _end(self, error: HTTPCoreError, code: ErrorCode) -> None:
-        with self._lock:
-            if not self.is_closed:
-                with suppress(Exception):  # a courtesy, from an engine that may have been interrupted
-                    self._engine.go_away(code)
-                self._give_up(error)
 
     def _give_up(self, error: HTTPCoreError) -> None:
         """Nothing more comes or goes: every stream hears why, in an error of its own."""

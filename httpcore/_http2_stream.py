@@ -257,7 +257,6 @@ class HTTP2Stream(Participant):
             except ReadTimeout as exc:
                 raise PoolTimeout("the peer allowed no further request on the connection in time") from exc
         self.has_sent = True
-        self.has_sent_all = body is None and not is_tunnel
         if body is not None:
             self._upload = Upload(request, self)
             content = body.content
@@ -363,7 +362,6 @@ class HTTP2Stream(Participant):
         if upload.is_read:
             if self._trailers_to_send:
                 self._connection.send_trailers(self, [(name.lower(), value) for name, value in self._trailers_to_send])
-            self.has_sent_all = True
             self._upload = None
         return True
 

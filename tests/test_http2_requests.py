@@ -581,6 +581,38 @@ async def test_p22_expect_100_continue_holds_the_body_for_a_second_at_most(world
         assert peers.faulty.requests[0].body == b"hello"
 
 
+@only_worlds("asyncio", "uvloop", "trio")
+async def test_a_request_that_ends_after_its_response_leaves_room_for_the_next(world: World) -> None:
+    def script(conn: HTTP2Conn) -> None:
+        head = conn.read_head()
+        conn.send_head(head.stream_id)
+        has_head.wait()
+        conn.send_data(head.stream_id, b"all", end_stream=True)
+        conn.read_body(head)
+        serve(conn)
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"first"
+        await world.until(lambda: parts)
+        yield b"last"
+        ends.append(True)
+
+    parts: list[bytes] = []
+    ends: list[bool] = []
+    with HTTP2Peers(script, settings={Setting.MAX_CONCURRENT_STREAMS: 1}) as peers:
+        has_head = peers.faulty.gate()
+        http = one_slot(world, http1=False)
+        async with await http.request("POST", peers.url, body=body(), stream=True) as response:
+            has_head.open()
+            stream = aiter(response.stream())
+            parts.append(await anext(stream))
+            await world.until(lambda: ends)
+            assert [part async for part in stream] == []
+        assert parts == [b"all"]
+        await assert_still_works(world, http, peers)
+        assert peers.accepted == 1
+
+
 # CONNECT
 
 
