@@ -12,7 +12,6 @@ Source: RFC 9112, 9; RFC 9110, 10.1.1 (Expect).
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Self
@@ -27,28 +26,19 @@ from ._errors import (
     ReadTimeout,
     RemoteProtocolError,
     WriteError,
-    WriteTimeout,
 )
 from ._headers import Headers
 from ._request import InformationalCallback, Request
 from ._streams import Backend, Stream, StreamInfo, Task
-from ._upload import Upload
+from ._upload import CONTINUE_SECONDS, LAST_WORDS_SECONDS, PARTS_IN_A_ROW, SMALL_BODY, Upload
 
 __all__ = ["HTTP11Connection"]
 
 # asyncio reads as much at once.
 _RECEIVE = 256 * 1024
-# A body up to this size goes out with its head in one write.
-_SMALL_BODY = 64 * 1024
-# curl and Go wait as long for 100 Continue before they send the body all the same.
-_CONTINUE_SECONDS = 1.0
 # What is left of a body that nobody wants is read rather than thrown away with its connection, up to so much.
 _DRAIN_BYTES = 64 * 1024
 _DRAIN_SECONDS = 0.02
-# Small parts seldom have to wait for anything: after so many of them the event loop gets its turn all the same.
-_PARTS_IN_A_ROW = 16
-# How long an answer may take to come out of a connection that has broken while we sent.
-_LAST_WORDS_SECONDS = 1.0
 
 
 class HTTP11Connection:
@@ -193,7 +183,7 @@ class HTTP11Connection:
         if body is None:
             return head, True
         content = body.content
-        if content is None or len(content) > _SMALL_BODY or request.waits_for_continue:
+        if content is None or len(content) > SMALL_BODY or request.waits_for_continue:
             return head, False
         data = engine.send_data(content) if content else b""
         return b"".join((head, data, engine.send_end(request.encoded_trailers()))), True
@@ -222,9 +212,9 @@ class HTTP11Connection:
         """Send the next part of the body, or what is left of one, or hear what the peer says instead."""
         if upload.is_async and self._backend.can_spawn:
             return await self._advance_beside(upload, clock)
-        if upload.read_count % _PARTS_IN_A_ROW == _PARTS_IN_A_ROW - 1:
+        if upload.read_count % PARTS_IN_A_ROW == PARTS_IN_A_ROW - 1:
             await self._backend.checkpoint()
-        data = b"" if upload.is_read else await self._read_part(upload, clock)
+        data = b"" if upload.is_read else await upload.read_in_time(clock, self._backend)
         if not await self._stream.send(data, clock.deadline(clock.timeout.write), True):
             return await self._hear(clock)
         if upload.is_read:
@@ -260,7 +250,7 @@ class HTTP11Connection:
                         await stream.drain(clock.deadline(clock.timeout.write), False)
                     if upload.is_read:
                         break
-                    if upload.read_count % _PARTS_IN_A_ROW == _PARTS_IN_A_ROW - 1 or stream.is_readable():
+                    if upload.read_count % PARTS_IN_A_ROW == PARTS_IN_A_ROW - 1 or stream.is_readable():
                         await self._backend.checkpoint()
             finally:
                 await upload.aclose()
@@ -276,19 +266,8 @@ class HTTP11Connection:
         except WriteError:
             await self._stop_upload()
 
-    async def _read_part(self, upload: Upload, clock: Clock) -> bytes:
-        """The next bytes of the caller's body, which may take its time, but no more than the request as a whole has."""
-        if clock.total == math.inf or not upload.is_async:
-            return await upload.read()
-        try:
-            return await self._backend.until(upload.read(), clock.total)
-        except TimeoutError as exc:
-            if not clock.is_over:
-                raise  # the caller's own
-            raise WriteTimeout("the caller's body gave no further part in time") from exc
-
     async def _wait_for_continue(self, clock: Clock) -> ResponseHead | None:
-        deadline = clock.deadline(_CONTINUE_SECONDS)
+        deadline = clock.deadline(CONTINUE_SECONDS)
         try:
             while not self._may_continue:
                 if (head := await self._hear(clock, deadline)) is not None:
@@ -302,7 +281,7 @@ class HTTP11Connection:
         """The answer that a peer gave before it stopped reading, if any."""
         clock.phase = "reading an early response"
         try:
-            return await self._receive_head(clock, clock.deadline(_LAST_WORDS_SECONDS))
+            return await self._receive_head(clock, clock.deadline(LAST_WORDS_SECONDS))
         except (NetworkError, ReadTimeout, RemoteProtocolError):
             clock.phase = "sending the body"
             return None

@@ -6,7 +6,6 @@ The connection fills in what the peer says, in plain functions; everything that 
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
@@ -27,18 +26,10 @@ from ._headers import Headers, Pair
 from ._http2_tunnel import Tunnel
 from ._request import InformationalCallback, Request
 from ._streams import Backend, Event, Stream, StreamInfo, Task
-from ._upload import Upload
+from ._upload import CONTINUE_SECONDS, LAST_WORDS_SECONDS, PARTS_IN_A_ROW, SMALL_BODY, Upload
 
 __all__ = ["HTTP2Stream"]
 
-# A body up to this size goes out with its head in one write.
-_SMALL_BODY = 64 * 1024
-# curl and Go wait as long for 100 Continue before they send the body all the same.
-_CONTINUE_SECONDS = 1.0
-# How long an answer may take to come out of a connection that takes no more bytes.
-_LAST_WORDS_SECONDS = 1.0
-# Small parts seldom have to wait for anything: after so many of them the event loop gets its turn all the same.
-_PARTS_IN_A_ROW = 16
 # RFC 9113, 8.2.2; and host, which is :authority.
 _NOT_SENT = frozenset(
     {b"host", b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"http2-settings"}
@@ -260,7 +251,7 @@ class HTTP2Stream(Participant):
         if body is not None:
             self._upload = Upload(request, self)
             content = body.content
-            if content is not None and len(content) <= _SMALL_BODY and not request.waits_for_continue:
+            if content is not None and len(content) <= SMALL_BODY and not request.waits_for_continue:
                 self._rest = memoryview(await self._upload.read())
                 self._send_some()
         connection.flush_soon()
@@ -305,7 +296,7 @@ class HTTP2Stream(Participant):
             self._tell_interim(on_informational)
 
     async def _wait_for_continue(self, clock: Clock, on_informational: InformationalCallback | None) -> None:
-        deadline = clock.deadline(_CONTINUE_SECONDS)
+        deadline = clock.deadline(CONTINUE_SECONDS)
         try:
             while not self._may_continue and self._head is None and self.error is None:
                 await self._connection.pump(self, deadline)
@@ -330,9 +321,9 @@ class HTTP2Stream(Participant):
     async def _advance(self, upload: Upload, clock: Clock) -> None:
         """Send the next part of the body, or what is left of one, or wait until there is room for it."""
         if self._rest is None:
-            if upload.read_count % _PARTS_IN_A_ROW == _PARTS_IN_A_ROW - 1:
+            if upload.read_count % PARTS_IN_A_ROW == PARTS_IN_A_ROW - 1:
                 await self._connection.backend.checkpoint()
-            self._rest = memoryview(await self._read_part(upload, clock))
+            self._rest = memoryview(await upload.read_in_time(clock, self._connection.backend))
         if (write_error := self._connection.write_error) is not None:
             raise write_error
         if self._send_some():
@@ -365,21 +356,10 @@ class HTTP2Stream(Participant):
             self._upload = None
         return True
 
-    async def _read_part(self, upload: Upload, clock: Clock) -> bytes:
-        """The next bytes of the caller's body, which may take its time, but no more than the request as a whole has."""
-        if clock.total == math.inf or not upload.is_async:
-            return await upload.read()
-        try:
-            return await self._connection.backend.until(upload.read(), clock.total)
-        except TimeoutError as exc:
-            if not clock.is_over:
-                raise  # the caller's own
-            raise WriteTimeout("the caller's body gave no further part in time") from exc
-
     async def _hear_last_words(self, clock: Clock) -> bool:
         """Whether a peer that takes no more bytes has said something of the request before."""
         clock.phase = "reading an early response"
-        deadline = clock.deadline(_LAST_WORDS_SECONDS)
+        deadline = clock.deadline(LAST_WORDS_SECONDS)
         try:
             while self._head is None and self.error is None:
                 await self._connection.pump(self, deadline)

@@ -1,17 +1,28 @@
-"""A request body on its way to the peer."""
+"""A request body on its way to the peer, and what both protocols keep to while it is."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
 from ._bodies import BodyReader
-from ._errors import LocalProtocolError
+from ._clock import Clock
+from ._errors import LocalProtocolError, WriteTimeout
 from ._headers import Pair
 from ._request import Request
+from ._streams import Backend
 
-__all__ = ["BodyFraming", "Upload"]
+__all__ = ["CONTINUE_SECONDS", "LAST_WORDS_SECONDS", "PARTS_IN_A_ROW", "SMALL_BODY", "BodyFraming", "Upload"]
 
+# A body up to this size goes out with its head in one write.
+SMALL_BODY = 64 * 1024
+# curl and Go wait as long for 100 Continue before they send the body all the same.
+CONTINUE_SECONDS = 1.0
+# How long an answer may take to come out of a connection that takes no more bytes.
+LAST_WORDS_SECONDS = 1.0
+# Small parts seldom have to wait for anything: after so many of them the event loop gets its turn all the same.
+PARTS_IN_A_ROW = 16
 # A body in one piece is sent in parts of this size, with an ear for the peer between them.
 _SEND = 256 * 1024
 
@@ -63,6 +74,20 @@ class Upload:
             self._remaining -= len(part)
             self.is_read = self._is_exact and not self._remaining
         return self._framing.send_data(part) if part else b""
+
+    async def read_in_time(self, clock: Clock, backend: Backend) -> bytes:
+        """`read`, which may take its time where the body is async, but no more than the request as a whole has.
+
+        Raises: WriteTimeout, and as `read`.
+        """
+        if clock.total == math.inf or not self.is_async:
+            return await self.read()
+        try:
+            return await backend.until(self.read(), clock.total)
+        except TimeoutError as exc:
+            if not clock.is_over:
+                raise  # the caller's own
+            raise WriteTimeout("the caller's body gave no further part in time") from exc
 
     async def _next_part(self) -> bytes | None:
         """Large parts are cut, so that the peer is listened to between the pieces and none is held twice."""
