@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -16,29 +15,8 @@ from scripts.demo import serving
 from tests.support.app import TEXT, pattern
 from tests.support.http2_peer import Code, HTTP2Conn, HTTP2Peer
 from tests.support.servers import Server
+from tests.support.threads import in_threads
 from tests.support.worlds import World
-
-
-def in_threads(count: int, work: Callable[[int], None]) -> None:
-    """Run `work(number)` in so many threads at once; what one of them raises is raised."""
-    errors: list[BaseException] = []
-    barrier = threading.Barrier(count)
-
-    def run(number: int) -> None:
-        try:
-            barrier.wait()
-            work(number)
-        except BaseException as exc:
-            errors.append(exc)
-
-    threads = [threading.Thread(target=run, args=(number,), daemon=True) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(50)
-    assert not any(thread.is_alive() for thread in threads), "a deadlock"
-    if errors:
-        raise BaseExceptionGroup("threads failed", errors)
 
 
 @pytest.mark.time_limit(60)
@@ -52,7 +30,7 @@ def test_p20_64_threads_share_one_connection_and_each_gets_its_own_answer(hyperc
                     assert response.http_version == "HTTP/2"
                     assert b"".join(response.stream()) == body
 
-        in_threads(64, work)
+        in_threads(64, work, patience=50)
         stats = http.stats()
         assert (stats.opened, stats.active, stats.idle, stats.waiting) == (1, 0, 1, 0)
         assert stats.reused == 64 * 8 - 1
@@ -71,7 +49,7 @@ def test_threads_that_close_early_leave_the_others_their_answers(hypercorn_serve
                     else:
                         next(iter(response.stream()))
 
-        in_threads(16, work)
+        in_threads(16, work, patience=50)
         assert http.request("GET", hypercorn_server.http + "/").body == b"hello"
         stats = http.stats()
         assert (stats.opened, stats.active, stats.idle) == (1, 0, 1)
@@ -97,7 +75,7 @@ def test_a_connection_that_breaks_tells_each_thread_that_waits_on_it() -> None:
                 http.request("POST", peer.url, body=iter([b"once"]))
             errors.append(caught.value)
 
-        in_threads(16, work)
+        in_threads(16, work, patience=50)
         assert http.stats().active == 0
     assert len(set(map(id, errors))) == 16
     assert {str(error).partition(" (waiting")[0].partition(" (INTERNAL")[0] for error in errors} == {

@@ -18,6 +18,7 @@ import trio
 import httpcore
 from tests.support.black_hole import black_hole as another_black_hole
 from tests.support.peer import Conn, ScriptedPeer
+from tests.support.threads import in_threads
 from tests.support.tls import CertificateAuthority
 
 # More than is read at once, so that a response with it holds its connection until it is read or closed.
@@ -31,28 +32,6 @@ def serve(conn: Conn) -> None:
             conn.respond(body=LARGE)
         else:
             conn.respond(body=request.target + request.body)
-
-
-def in_threads(count: int, work: Callable[[int], None]) -> None:
-    """Run `work(number)` in so many threads at once; what one of them raises is raised."""
-    errors: list[BaseException] = []
-    barrier = threading.Barrier(count)
-
-    def run(number: int) -> None:
-        try:
-            barrier.wait()
-            work(number)
-        except BaseException as exc:
-            errors.append(exc)
-
-    threads = [threading.Thread(target=run, args=(number,), daemon=True) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(25)
-    assert not any(thread.is_alive() for thread in threads), "a deadlock"
-    if errors:
-        raise BaseExceptionGroup("threads failed", errors)
 
 
 def test_p20_64_threads_share_8_connections_and_each_gets_its_own_answer(engine: str) -> None:
