@@ -12,7 +12,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ._config import HTTP2, Limits, Network, Resolver, SSLConfig, Timeout
+    from ._config import HTTP2, Limits, SSLConfig, Timeout
     from ._errors import (
         ConnectError,
         ConnectTimeout,
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         WriteTimeout,
     )
     from ._headers import Headers
+    from ._network import Network, Resolver
     from ._network_stream import NetworkStream
     from ._pool import ConnectionPool
     from ._request import Request
@@ -64,7 +65,7 @@ if TYPE_CHECKING:
 __version__ = "2.0.0.dev0"
 
 _MODULES = {
-    "_config": ("HTTP2", "Limits", "Network", "Resolver", "SSLConfig", "Timeout"),
+    "_config": ("HTTP2", "Limits", "SSLConfig", "Timeout"),
     "_errors": (
         "ConnectError", "ConnectTimeout", "DecodingError", "HTTPCoreError", "InvalidURL", "LocalProtocolError",
         "NetworkError", "PoolClosed", "PoolTimeout", "ProtocolError", "ProxyError", "ReadError", "ReadTimeout",
@@ -72,6 +73,7 @@ _MODULES = {
         "UnsupportedProtocol", "WriteError", "WriteTimeout",
     ),
     "_headers": ("Headers",),
+    "_network": ("Network", "Resolver"),
     "_network_stream": ("NetworkStream",),
     "_pool": ("ConnectionPool",),
     "_request": ("Request",),

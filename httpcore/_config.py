@@ -1,28 +1,20 @@
-"""What a pool is told once: timeouts, limits, TLS, network; and the route that is made of it. Frozen values."""
+"""What a pool is told once of timeouts, limits, HTTP/2 and TLS. Frozen values."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, cast
-
-from ._errors import InvalidURL
-from ._urls import Origin
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["HTTP2", "Limits", "Network", "Resolver", "Route", "SSLConfig", "SocketOption", "Timeout"]
+__all__ = ["HTTP2", "Limits", "SSLConfig", "Timeout"]
 
 _UNSET: float = -1.0
 # httpx's and httpcore's default, which their users know.
 _DEFAULT_TIMEOUT = 5.0
-
-SocketOption = tuple[int, int, int | bytes]
-Resolver = Callable[[str, int], "Sequence[str] | Awaitable[Sequence[str]]"]
-"""A host and a port to IP addresses as text, in the order in which they are to be tried."""
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -241,109 +233,3 @@ def as_ssl(value: SSLConfig | ssl.SSLContext | bool | None) -> SSLConfig | ssl.S
 
 
 _DEFAULT_SSL = SSLConfig()
-
-
-@dataclass(frozen=True, slots=True)
-class Network:
-    """How sockets are made.
-
-    Args:
-        local_address: the address, or (address, port), that connections leave from.
-        uds: path of a unix socket to connect to instead of TCP, whatever the URL's host is; a leading NUL is a name
-            in Linux's abstract namespace.
-        socket_options: (level, option, value) triples, set before connecting and after our own: TCP_NODELAY,
-            keepalive probes and, on Linux, TCP_USER_TIMEOUT.
-        resolver: called with (host, port) instead of the system's resolver; returns IP addresses, or in the async
-            pool an awaitable of them.
-    """
-
-    local_address: str | tuple[str, int] | None = None
-    uds: str | None = None
-    socket_options: tuple[SocketOption, ...] = ()
-    resolver: Resolver | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "socket_options", _checked_options(self.socket_options))
-        if self.uds is not None and not isinstance(self.uds, str):
-            if not isinstance(self.uds, PathLike):
-                raise TypeError(f"uds is a path, not {type(self.uds).__name__}")
-            object.__setattr__(self, "uds", fspath(self.uds))
-        if self.local_address is not None:
-            _check_local_address(self.local_address)
-        if self.uds is not None and self.local_address is not None:
-            raise ValueError("uds and local_address exclude each other: a unix socket has no local address")
-        if self.resolver is not None and not callable(self.resolver):
-            raise TypeError(f"resolver is a callable of (host, port), not {type(self.resolver).__name__}")
-
-
-def _checked_options(options: Iterable[SocketOption]) -> tuple[SocketOption, ...]:
-    if not isinstance(options, Iterable) or isinstance(options, (str, bytes)):
-        raise TypeError(f"socket_options are triples of (level, option, value), not {options!r}")
-    checked = tuple(tuple(option) if isinstance(option, (tuple, list)) else option for option in options)
-    for option in checked:
-        match option:
-            case (int(), int(), int() | bytes()):
-                continue
-        raise TypeError(
-            f"one of socket_options is {option!r}; each is (level, option, value), of int, int, int or bytes"
-        )
-    return cast("tuple[SocketOption, ...]", checked)
-
-
-def _check_local_address(local: object) -> None:
-    import ipaddress
-
-    match local:
-        case str(address) | (str(address), int()):
-            try:
-                ipaddress.ip_address(address)
-            except ValueError:  # a name would have to be resolved, which blocks
-                raise ValueError(f"local_address {address!r} is not an IP address") from None
-        case _:
-            raise TypeError(f"local_address is an IP address or (address, port), not {local!r}")
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """How an origin is reached. This *is* the pool key: whatever changes where bytes go, or who may read them, is here.
-
-    Args:
-        origin: where the requests end.
-        ssl: what TLS is made from, or None on http. An `SSLContext` counts by identity.
-        server_name: the name sent as SNI and verified, where the caller overrode it.
-        alpn: the protocols offered, best first.
-        network: local address, unix socket, socket options, resolver.
-        proxies: the hops before the origin, first hop first; empty is direct.
-    """
-
-    origin: Origin
-    ssl: SSLConfig | ssl.SSLContext | None = None
-    server_name: str | None = None
-    alpn: tuple[str, ...] = ("http/1.1",)
-    network: Network = Network()
-    proxies: tuple[Origin, ...] = ()
-    _hash: int = field(init=False, repr=False, compare=False, default=0)
-
-    def __post_init__(self) -> None:
-        key = (self.origin, self.ssl, self.server_name, self.alpn, self.network, self.proxies)
-        object.__setattr__(self, "_hash", hash(key))
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    @property
-    def may_share(self) -> bool:
-        """Whether a connection of this route may turn out to carry several requests at once."""
-        return "h2" in self.alpn
-
-
-def checked_server_name(name: object) -> str:
-    """The SNI override of a request.
-
-    Raises: TypeError, InvalidURL.
-    """
-    if not isinstance(name, str):
-        raise TypeError(f"sni_hostname is a str, not {type(name).__name__}")
-    if not name.isascii() or not name or any(ord(char) < 33 for char in name):
-        raise InvalidURL(f"sni_hostname {name[:80]!r} is not a host name")
-    return name

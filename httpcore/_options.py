@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ._backends import NAMES, BackendChoice
-from ._config import HTTP2, Limits, Network, Route, SSLConfig, Timeout, as_ssl, as_timeout, checked_server_name
+from ._config import HTTP2, Limits, SSLConfig, Timeout, as_ssl, as_timeout
 from ._connect import Dialing
 from ._engines import HTTP2_ENGINES, HTTP11_ENGINES, is_installed
+from ._network import Network
+from ._route import Route, checked_server_name
 from ._trace import Trace
 from ._urls import Origin
 

@@ -22,7 +22,7 @@ from ._backends import BackendChoice, make_backend
 from ._bodies import BodyTypes
 from ._carrier import Carrier, Connection
 from ._clock import Clock
-from ._config import HTTP2, Limits, Network, Route, SSLConfig, Timeout, as_timeout
+from ._config import HTTP2, Limits, SSLConfig, Timeout, as_timeout
 from ._connect import connect
 from ._errors import (
     ConnectError,
@@ -36,11 +36,13 @@ from ._errors import (
 )
 from ._exchange import Exchange, PoolEntry
 from ._headers import Headers, HeaderTypes
+from ._network import Network
 from ._network_stream import NetworkStream
 from ._options import Routes, checked_decompress, make_options
 from ._pool_state import Life, PoolState, Waiter
 from ._request import InformationalCallback, Request
 from ._response import BaseResponse, Response
+from ._route import Route
 from ._stats import ConnectionStats, PoolStats, describe_connections, describe_origins
 from ._streams import Backend, Event, Timer
 from ._trace import Connected, ConnectFailed, Connecting, ConnectionClosed, RequestTrace, Trace, report

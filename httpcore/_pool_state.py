@@ -33,8 +33,9 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Generic, Protocol, TypeVar
 
-from ._config import Limits, Route
+from ._config import Limits
 from ._errors import HTTPCoreError, PoolClosed, TimeoutException
+from ._route import Route
 
 __all__ = ["CloseReason", "Entry", "Life", "PoolState", "Record", "Waiter"]
 

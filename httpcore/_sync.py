@@ -11,8 +11,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from ._bodies import BodyTypes
-from ._config import HTTP2, Limits, Network, SSLConfig, Timeout
+from ._config import HTTP2, Limits, SSLConfig, Timeout
 from ._headers import HeaderTypes
+from ._network import Network
 from ._network_stream import NetworkStream
 from ._pool import ConnectionPool
 from ._response import BaseResponse

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import settings, strategies
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from httpcore._config import Limits, Route
+from httpcore._config import Limits
 from httpcore._pool_state import CloseReason, Entry, Life, Record, Waiter
+from httpcore._route import Route
 from tests.support.pool_driver import Connection, Driver, Request, route
 
 T = TypeVar("T")

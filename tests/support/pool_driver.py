@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from httpcore._config import Limits, Route
+from httpcore._config import Limits
 from httpcore._errors import ConnectError, HTTPCoreError
 from httpcore._pool_state import Entry, PoolState, Waiter
+from httpcore._route import Route
 from httpcore._urls import Origin
 
 __all__ = ["Connection", "Driver", "Request", "route"]
