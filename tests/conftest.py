@@ -28,6 +28,9 @@ A test is an async function with the argument `world`. It runs four times: on as
   over TLS, with `http` and `https` origins: `http.request("GET", f"{uvicorn_server.http}/bytes/1000")`.
 - `HTTP2Peer` (support/http2_peer.py): the same for HTTP/2, frame by frame; `world.pool(http1=False)` for it in clear.
 - `nghttpd_server` (support/nghttpd.py), `nginx_server.http2`, `hypercorn_server`: real servers that speak HTTP/2.
+- Real proxies (support/http_proxies.py, socks_servers.py): `squid_proxy.open` and `.asking`, `haproxy_proxy`,
+  `nghttpx_proxy`, `proxy_py_proxy`, `dante_proxy`, `microsocks_proxy`, each with `url`, `log` and `auth`.
+- `ProxyPeers` (support/scripted_proxies.py): scripted proxies of each kind, that are the origin behind them too.
 - `black_hole`: (host, port) at which nobody ever answers a SYN.
 - Wait for conditions (`await world.until(...)`), never for time. In an async body `peer.wait_for` stops the event loop,
   which is right only where that is the point: to let the peer do something unseen.
@@ -53,11 +56,13 @@ import pytest
 pytest.register_assert_rewrite("tests.support")
 
 from tests.support.black_hole import black_hole as _black_hole  # noqa: E402
+from tests.support.http_proxies import RealProxy, Squid, haproxy, nghttpx, proxy_py, squid  # noqa: E402
 from tests.support.leaks import Snapshot, open_what_stays  # noqa: E402
 from tests.support.nghttpd import Nghttpd, nghttpd  # noqa: E402
 from tests.support.nginx import Nginx, nginx  # noqa: E402
 from tests.support.running import is_async_test, run_async_test  # noqa: E402
 from tests.support.servers import Server, asgi_server  # noqa: E402
+from tests.support.socks_servers import dante, microsocks  # noqa: E402
 from tests.support.tls import CertificateAuthority  # noqa: E402
 from tests.support.watchdog import time_limit  # noqa: E402
 from tests.support.worlds import DEFAULT_TIME_LIMIT, WORLDS, World  # noqa: E402
@@ -177,6 +182,46 @@ def nginx_server(
 def nghttpd_server(ca: CertificateAuthority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nghttpd]:
     with nghttpd(ca, tmp_path_factory.mktemp("nghttpd")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def squid_proxy() -> Iterator[Squid]:
+    with squid() as proxies:
+        yield proxies
+
+
+@pytest.fixture(scope="session")
+def haproxy_proxy(
+    ca: CertificateAuthority, squid_proxy: Squid, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RealProxy]:
+    with haproxy(ca, squid_proxy, tmp_path_factory.mktemp("haproxy")) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def nghttpx_proxy(
+    ca: CertificateAuthority, squid_proxy: Squid, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RealProxy]:
+    with nghttpx(ca, squid_proxy, tmp_path_factory.mktemp("nghttpx")) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def proxy_py_proxy(ca: CertificateAuthority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealProxy]:
+    with proxy_py(ca, tmp_path_factory.mktemp("proxy_py")) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def dante_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealProxy]:
+    with dante(tmp_path_factory.mktemp("dante")) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def microsocks_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealProxy]:
+    with microsocks(tmp_path_factory.mktemp("microsocks")) as proxy:
+        yield proxy
 
 
 @pytest.fixture

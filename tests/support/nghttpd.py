@@ -11,27 +11,19 @@ Each response that has a body has the trailer `x-end: yes`. `log` shows each fra
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 from .app import TEXT, pattern
-from .nginx import free_ports
+from .programs import find, free_ports, is_listening
 from .servers import Server, running
 from .tls import CertificateAuthority
 
 # Two programs may be given the same free port; a third time in a row they will not.
 _ATTEMPTS = 3
-_START_TIMEOUT = 10.0
 
 
 @dataclass(frozen=True)
@@ -64,7 +56,7 @@ def nghttpd(ca: CertificateAuthority, directory: Path, *options: str) -> Iterato
         over_tls = [*common, str(https), str(ca.server_key_path), str(ca.server_chain_path)]
         with ExitStack() as stack:
             processes = [stack.enter_context(running(command, log, True)) for command in (in_clear, over_tls)]
-            if all(map(_is_started, processes, (http, https))):
+            if all(map(is_listening, processes, (http, https))):
                 yield Nghttpd("nghttpd", f"http://127.0.0.1:{http}", f"https://127.0.0.1:{https}", log)
                 return
     raise RuntimeError(f"nghttpd did not start:\n{log.read_text()}")
@@ -72,23 +64,6 @@ def nghttpd(ca: CertificateAuthority, directory: Path, *options: str) -> Iterato
 
 def find_nghttpd() -> str:
     """The path of the program. Skips where there is none, except in CI."""
-    program = shutil.which("nghttpd") or shutil.which("nghttpd", path="/usr/sbin:/usr/local/sbin:/usr/local/bin")
-    if program is None:
-        how = "install it with `apt-get install nghttp2-server` (Debian, Ubuntu) or `brew install nghttp2` (macOS)"
-        if "CI" in os.environ:
-            pytest.fail(f"nghttpd is not installed, and CI skips nothing; {how}")
-        pytest.skip(f"nghttpd is not installed; {how}")
-    return program
-
-
-def _is_started(process: subprocess.Popen[bytes], port: int) -> bool:
-    """Wait until it listens; False when it has ended instead."""
-    deadline = time.monotonic() + _START_TIMEOUT
-    while process.poll() is None and time.monotonic() < deadline:
-        with socket.socket() as probe:
-            try:
-                probe.connect(("127.0.0.1", port))
-                return True
-            except OSError:
-                time.sleep(0.01)
-    return False
+    return find(
+        "nghttpd", "install it with `apt-get install nghttp2-server` (Debian, Ubuntu) or `brew install nghttp2` (macOS)"
+    )

@@ -15,26 +15,19 @@ All of it in HTTP/1.1, and at `http2` and `http2_clear` in HTTP/2.
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 from .app import TEXT, pattern
+from .programs import find, free_ports, is_listening
 from .servers import Server, running
 from .tls import CertificateAuthority
 
 # Two programs may be given the same free port; a third time in a row they will not.
 _ATTEMPTS = 3
-_START_TIMEOUT = 10.0
 
 _CONFIG = """
 daemon off;
@@ -115,7 +108,7 @@ def nginx(ca: CertificateAuthority, upstream: Server, directory: Path) -> Iterat
         for _ in range(_ATTEMPTS):
             server = _configure(directory, Path(short) / "sock", ca, upstream)
             with running([program, "-p", f"{directory}/", "-c", "nginx.conf"], directory / "stderr.log") as process:
-                if _is_started(process, server):
+                if is_listening(process, server.uds):  # which it opens last
                     yield server
                     return
     raise RuntimeError(f"nginx did not start:\n{(directory / 'stderr.log').read_text()}")
@@ -123,14 +116,9 @@ def nginx(ca: CertificateAuthority, upstream: Server, directory: Path) -> Iterat
 
 def find_nginx() -> str:
     """The path of the program. Skips where there is none, except in CI."""
-    # Debian has it where only root's PATH looks.
-    program = shutil.which("nginx", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"]))
-    if program is None:
-        how = "install it with `apt-get install nginx-light` (Debian, Ubuntu) or `brew install nginx` (macOS)"
-        if "CI" in os.environ:
-            pytest.fail(f"nginx is not installed, and CI skips nothing; {how}")
-        pytest.skip(f"nginx is not installed; {how}")
-    return program
+    return find(
+        "nginx", "install it with `apt-get install nginx-light` (Debian, Ubuntu) or `brew install nginx` (macOS)"
+    )
 
 
 def _write_files(directory: Path) -> None:
@@ -170,25 +158,3 @@ def _configure(directory: Path, uds: Path, ca: CertificateAuthority, upstream: S
         f"http://127.0.0.1:{http2_clear}",
         f"https://127.0.0.1:{http2_retiring}",
     )
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [sock.getsockname()[1] for sock in sockets]
-    finally:
-        for sock in sockets:
-            sock.close()
-
-
-def _is_started(process: subprocess.Popen[bytes], server: Nginx) -> bool:
-    """Wait until it listens on the unix socket, which it opens last; False when it has ended instead."""
-    deadline = time.monotonic() + _START_TIMEOUT
-    while process.poll() is None and time.monotonic() < deadline:
-        with socket.socket(socket.AF_UNIX) as probe:
-            try:
-                probe.connect(server.uds)
-                return True
-            except OSError:
-                time.sleep(0.01)
-    return False
