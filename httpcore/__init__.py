@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from ._network import Network, Resolver
     from ._network_stream import NetworkStream
     from ._pool import ConnectionPool
+    from ._proxy import Proxy
     from ._request import Request
     from ._response import Response
     from ._stats import ConnectionStats, OriginStats, PoolStats
@@ -76,6 +77,7 @@ _MODULES = {
     "_network": ("Network", "Resolver"),
     "_network_stream": ("NetworkStream",),
     "_pool": ("ConnectionPool",),
+    "_proxy": ("Proxy",),
     "_request": ("Request",),
     "_response": ("Response",),
     "_stats": ("ConnectionStats", "OriginStats", "PoolStats"),
@@ -93,11 +95,11 @@ __all__ = [
     "HTTP2", "URL", "ConnectError", "ConnectFailed", "ConnectTimeout", "Connected", "Connecting", "ConnectionAcquired",
     "ConnectionClosed", "ConnectionPool", "ConnectionStats", "DecodingError", "HTTPCoreError", "Headers",
     "InformationalReceived", "InvalidURL", "Limits", "LocalProtocolError", "Network", "NetworkError", "NetworkStream",
-    "Origin", "OriginStats", "PoolClosed", "PoolStats", "PoolTimeout", "ProtocolError", "ProxyError", "ReadError",
-    "ReadTimeout", "RemoteProtocolError", "Request", "RequestFailed", "RequestResent", "RequestStarted", "Resolver",
-    "Response", "ResponseEnded", "ResponseNotRead", "ResponseStarted", "SSLConfig", "StreamClosed", "StreamConsumed",
-    "StreamInfo", "SyncConnectionPool", "SyncNetworkStream", "SyncResponse", "Timeout", "TimeoutException",
-    "TotalTimeout", "TraceEvent", "UnsupportedProtocol", "WriteError", "WriteTimeout",
+    "Origin", "OriginStats", "PoolClosed", "PoolStats", "PoolTimeout", "ProtocolError", "Proxy", "ProxyError",
+    "ReadError", "ReadTimeout", "RemoteProtocolError", "Request", "RequestFailed", "RequestResent", "RequestStarted",
+    "Resolver", "Response", "ResponseEnded", "ResponseNotRead", "ResponseStarted", "SSLConfig", "StreamClosed",
+    "StreamConsumed", "StreamInfo", "SyncConnectionPool", "SyncNetworkStream", "SyncResponse", "Timeout",
+    "TimeoutException", "TotalTimeout", "TraceEvent", "UnsupportedProtocol", "WriteError", "WriteTimeout",
 ]  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from ._errors import ConnectError, ConnectTimeout, HTTPCoreError
 from ._network import Network
 from ._streams import Address, Backend, Stream
 
-__all__ = ["dial"]
+__all__ = ["dial", "resolve"]
 
 # More addresses than this of one name are not tried: nobody publishes as many, but an attacker's resolver may.
 _MAX_ADDRESSES = 32
@@ -30,7 +30,14 @@ async def dial(host: str, port: int, network: Network, backend: Backend, clock: 
     Raises: ConnectError, ConnectTimeout.
     Cancellation: nothing is left open.
     """
-    addresses = await _addresses(host, port, network, backend, clock, deadline)
+    if network.uds is not None:
+        name = f"the unix socket {network.uds!r}"
+        addresses = [Address(socket.AF_UNIX, network.uds, None, network.socket_options, name)]
+    else:
+        found = await resolve(host, port, network, backend, clock, deadline)
+        addresses = [address for address in found if _fits(address)]
+        if not addresses:
+            raise ConnectError(f"the name {host} has no address of the local address's family")
     clock.phase = "connecting"
     errors: list[HTTPCoreError] = []
     try:
@@ -66,11 +73,13 @@ def _share(now: float, deadline: float, left: int) -> float:
     return now + max(remaining / left, min(remaining / 2, _LEAST_ATTEMPT))
 
 
-async def _addresses(
+async def resolve(
     host: str, port: int, network: Network, backend: Backend, clock: Clock, deadline: float
 ) -> list[Address]:
-    if network.uds is not None:
-        return [Address(socket.AF_UNIX, network.uds, None, network.socket_options, f"the unix socket {network.uds!r}")]
+    """The addresses of a host, at least one, in the order in which they are to be tried.
+
+    Raises: ConnectError, ConnectTimeout.
+    """
     literal = _literal(host, port)
     if literal is not None:
         found: Sequence[tuple[int, tuple[str, int] | tuple[str, int, int, int]]] = [literal]
@@ -78,10 +87,9 @@ async def _addresses(
         clock.phase = f"resolving {host}"
         found = await _resolve(host, port, network, backend, deadline)
     addresses = [_address(family, target, network) for family, target in dict.fromkeys(found)]
-    usable = [address for address in addresses[:_MAX_ADDRESSES] if _fits(address)]
-    if not usable:
-        raise ConnectError(f"the name {host} has no address" + (" of the local address's family" if addresses else ""))
-    return usable
+    if not addresses:
+        raise ConnectError(f"the name {host} has no address")
+    return addresses[:_MAX_ADDRESSES]
 
 
 def _literal(host: str, port: int) -> tuple[int, tuple[str, int] | tuple[str, int, int, int]] | None:

@@ -7,6 +7,8 @@ its `__cause__`. Wrong *types* of arguments are Python's own `TypeError`, and op
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 __all__ = [
     "ConnectError",
     "ConnectTimeout",
@@ -103,7 +105,20 @@ class RemoteProtocolError(ProtocolError):
 
 
 class ProxyError(HTTPCoreError):
-    """The proxy refused, or did not speak its protocol."""
+    """The proxy refused, or did not speak its protocol.
+
+    Attributes:
+        status_code: of its answer to CONNECT, or the 407 to a request that it was to forward; None where it gave none,
+            as in SOCKS.
+        reason: of the same.
+        headers: of the same, names in lower case.
+        body: of the same, its first 64 KiB, not decoded.
+    """
+
+    status_code: int | None = None
+    reason: str = ""
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    body: bytes = b""
 
 
 class UnsupportedProtocol(HTTPCoreError):

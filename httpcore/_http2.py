@@ -142,14 +142,14 @@ class HTTP2Connection:
 
     def watch(self, on_change: Callable[[], None]) -> None:
         self._on_change = on_change
-        self._io.watch(self._catch_up)
+        self._io.watch(self.catch_up)
 
     def is_stale(self) -> bool:
         if not (self.is_retiring or self._streams):
-            self._catch_up()
+            self.catch_up()
         return self.is_retiring
 
-    def _catch_up(self) -> None:
+    def catch_up(self) -> None:
         """Take in what has come while nobody reads."""
         with self._lock:
             if self._reader is not None or self.is_closed:

@@ -90,6 +90,9 @@ class Multiplexer(Protocol):
     def wake(self, participant: Participant) -> None:
         """Let somebody look again."""
 
+    def catch_up(self) -> None:
+        """Take in what has come while nobody reads."""
+
     async def pump(self, participant: Participant, deadline: float) -> None:
         """Let something happen that `participant` may wait for. It looks whether it has, and calls again if not.
 
@@ -187,6 +190,21 @@ class HTTP2Stream(Participant):
 
     async def wait(self, deadline: float) -> None:
         await self._connection.pump(self, deadline)
+
+    async def wait_to_send(self, deadline: float) -> None:
+        if self._sender is None:
+            self._sender = Participant()
+        self.is_sending = True
+        try:
+            await self._connection.pump(self._sender, deadline)
+        finally:
+            self.is_sending = False
+
+    def interrupt(self) -> None:
+        self._connection.wake(self)
+
+    def catch_up(self) -> None:
+        self._connection.catch_up()
 
     @property
     def unread(self) -> bytes:
@@ -478,7 +496,7 @@ def _fields(request: Request) -> list[Pair]:
     if request.method == b"CONNECT" and request.protocol is None:
         return [method, (b":authority", request.target), *fields]
     scheme = (b":scheme", request.url.origin.scheme.encode("ascii"))
-    head = [method, (b":authority", authority), scheme, (b":path", request.target)]
+    head = [method, (b":authority", authority), scheme, (b":path", request.path)]
     if request.protocol is not None:
         head.append((b":protocol", request.protocol))
     return head + fields

@@ -17,7 +17,6 @@ class TunnelEnd(Protocol):
 
     parts: deque[bytes]
     is_ended: bool
-    is_sending: bool
     error: HTTPCoreError | None
 
     @property
@@ -30,7 +29,16 @@ class TunnelEnd(Protocol):
         """How much of `data` could be sent; None for none of it."""
 
     async def wait(self, deadline: float) -> None:
-        """Until something may have changed. Raises: ReadTimeout, WriteTimeout."""
+        """Until something may have come. Raises: ReadTimeout, WriteTimeout."""
+
+    async def wait_to_send(self, deadline: float) -> None:
+        """Until there may be room to send; beside somebody in `wait`. Raises: ReadTimeout, WriteTimeout."""
+
+    def interrupt(self) -> None:
+        """End a `wait` early."""
+
+    def catch_up(self) -> None:
+        """Take in what has come while nobody waits."""
 
     def close(self) -> None: ...
 
@@ -38,10 +46,11 @@ class TunnelEnd(Protocol):
 class Tunnel:
     """See `Stream` for the contract."""
 
-    __slots__ = ("_end", "_unsent", "is_truncated")
+    __slots__ = ("_end", "_is_interrupted", "_unsent", "is_truncated")
 
     def __init__(self, end: TunnelEnd) -> None:
         self._end = end
+        self._is_interrupted = False
         self._unsent = memoryview(b"")
         self.is_truncated = False
 
@@ -50,11 +59,18 @@ class Tunnel:
         return self._end.info
 
     async def receive(self, max_bytes: int, deadline: float) -> bytes:
-        while (data := self.read(max_bytes)) is None:
+        self._is_interrupted = False
+        while (data := self._take(max_bytes)) is None:
             await self._end.wait(deadline)
+            if self._is_interrupted:
+                raise ReadTimeout("something else was to be done")
         return data
 
     def read(self, max_bytes: int) -> bytes | None:
+        self._end.catch_up()
+        return self._take(max_bytes)
+
+    def _take(self, max_bytes: int) -> bytes | None:
         end = self._end
         if end.parts:
             data = end.parts.popleft()
@@ -86,23 +102,22 @@ class Tunnel:
         while not self.write(b""):
             if until_heard and self.is_readable():
                 return False
-            self._end.is_sending = True
             try:
-                await self._end.wait(deadline)
+                await self._end.wait_to_send(deadline)
             except ReadTimeout as exc:
                 raise WriteTimeout("the peer opened no window in time") from exc
-            finally:
-                self._end.is_sending = False
         return True
 
     def interrupt(self) -> None:
-        return None  # only an upload of ours asks for it, and what goes through here is not ours
+        self._is_interrupted = True
+        self._end.interrupt()
 
     def is_readable(self) -> bool:
+        self._end.catch_up()
         return bool(self._end.parts) or self._end.is_ended or self._end.error is not None
 
     def watch(self, on_readable: Callable[[], None]) -> None:
-        return None  # a tunnel is not kept idle
+        return None  # who keeps a tunnel idle watches what it goes through
 
     def close(self, farewell: bytes = b"") -> None:
         if farewell and not self._unsent and self._end.error is None:

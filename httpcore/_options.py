@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,8 @@ from ._config import HTTP2, Limits, SSLConfig, Timeout, as_ssl, as_timeout
 from ._connect import Dialing
 from ._engines import HTTP2_ENGINES, HTTP11_ENGINES, is_installed
 from ._network import Network
+from ._proxy import Proxy, as_proxies
+from ._request import Request
 from ._route import Route, checked_server_name
 from ._trace import Trace
 from ._urls import Origin
@@ -33,6 +35,7 @@ class PoolOptions:
     timeout: Timeout
     limits: Limits
     network: Network
+    proxy: Callable[[Origin], object] | tuple[Proxy, ...]
     decompress: bool | None
     trace: Trace | None
     backend: BackendChoice
@@ -68,7 +71,7 @@ def make_options(
         raise ValueError(f"the backend {backend!r} is unknown: it is None, a callable or one of {', '.join(NAMES)}")
     if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
         raise ValueError(f"retries is {retries!r}; it is a number of attempts, 0 or more")
-    _check_protocols(http1, http2, http1_engine, http2_engine, proxy)
+    _check_protocols(http1, http2, http1_engine, http2_engine)
     alpn = (("h2",) if http2 else ()) + (("http/1.1",) if http1 else ())
     return PoolOptions(
         checked_ssl(ssl, alpn),
@@ -76,6 +79,7 @@ def make_options(
         Timeout() if timeout is None else as_timeout(timeout),
         limits,
         network,
+        proxy if callable(proxy) else _checked_proxies(as_proxies(proxy), alpn),
         None if decompress is None else checked_decompress(decompress),
         trace,
         backend,
@@ -83,7 +87,7 @@ def make_options(
     )
 
 
-def _check_protocols(http1: bool, http2: bool | HTTP2, http1_engine: str, http2_engine: str, proxy: object) -> None:
+def _check_protocols(http1: bool, http2: bool | HTTP2, http1_engine: str, http2_engine: str) -> None:
     if http1_engine not in HTTP11_ENGINES:
         raise ValueError(f"the http1_engine {http1_engine!r} is unknown: it is one of {', '.join(HTTP11_ENGINES)}")
     if not is_installed(http1_engine):
@@ -99,8 +103,6 @@ def _check_protocols(http1: bool, http2: bool | HTTP2, http1_engine: str, http2_
         raise TypeError(f"http2 is True, False or an HTTP2, not {http2!r}")
     if not http1 and not http2:
         raise ValueError("http1=False and http2=False leave nothing to speak")
-    if proxy is not None:
-        raise ValueError("proxies are not supported by this version yet")
 
 
 def checked_decompress(decompress: bool) -> bool:
@@ -125,38 +127,55 @@ def checked_ssl(
     return checked
 
 
+def _checked_proxies(proxies: tuple[Proxy, ...], alpn: tuple[str, ...]) -> tuple[Proxy, ...]:
+    """Raises: OSError or ssl.SSLError where the files of an https proxy's `ssl` cannot be used."""
+    for proxy in proxies:
+        if proxy.scheme == "https":
+            checked_ssl(proxy.ssl, alpn)
+    return proxies
+
+
 class Routes:
     """Origin -> route, by the options of the pool and those of a request."""
 
-    __slots__ = ("_known", "_options")
+    __slots__ = ("_known", "_may_remember", "_options")
 
     def __init__(self, options: PoolOptions) -> None:
         self._options = options
         self._known: dict[Origin, Route] = {}
+        self._may_remember = not callable(options.proxy)  # else every request may go another way
 
-    def find(
-        self,
-        origin: Origin,
-        ssl: SSLConfig | ssl_module.SSLContext | bool | None,
-        extensions: Mapping[str, object],
-    ) -> Route:
-        """Raises: TypeError, InvalidURL; OSError or ssl.SSLError where the files of `ssl` cannot be used."""
+    def find(self, request: Request, ssl: SSLConfig | ssl_module.SSLContext | bool | None) -> Route:
+        """Raises: TypeError, InvalidURL; OSError or ssl.SSLError where the files of `ssl` cannot be used; and whatever
+        the caller's choice of a proxy raises."""
+        origin, extensions = request.url.origin, request.extensions
         name = extensions.get("sni_hostname") if extensions else None
-        if ssl is not None or name is not None:
+        if ssl is not None or name is not None or request.may_upgrade or not self._may_remember:
             return self._make(
                 origin,
                 self._options.ssl if ssl is None else checked_ssl(ssl, self._options.alpn),
                 None if name is None else checked_server_name(name),
+                request.may_upgrade,
             )
         route = self._known.get(origin)
         if route is None:
             if len(self._known) >= _MAX_ROUTES:
                 self._known.clear()
-            route = self._known[origin] = self._make(origin, self._options.ssl, None)
+            route = self._known[origin] = self._make(origin, self._options.ssl, None, False)
         return route
 
-    def _make(self, origin: Origin, ssl: SSLConfig | ssl_module.SSLContext, server_name: str | None) -> Route:
-        options = self._options
-        if origin.scheme == "http":  # where nothing is agreed upon, so that HTTP/1.1 is spoken if it may be
-            return Route(origin, alpn=options.alpn[-1:], network=options.network)
-        return Route(origin, ssl, server_name, options.alpn, options.network)
+    def _make(
+        self, origin: Origin, ssl: SSLConfig | ssl_module.SSLContext, server_name: str | None, may_upgrade: bool
+    ) -> Route:
+        options, proxies = self._options, self._proxies(origin)
+        if origin.scheme == "https":
+            return Route(origin, ssl, server_name, options.alpn, options.network, proxies)
+        # Upgrade is a matter between two neighbours, so that it needs a tunnel; as do proxies that cannot forward.
+        is_forwarded = bool(proxies) and not proxies[-1].is_socks and "http/1.1" in options.alpn and not may_upgrade
+        # Where nothing is agreed upon, HTTP/1.1 is spoken if it may be.
+        alpn = options.alpn if is_forwarded and proxies[-1].scheme == "https" else options.alpn[-1:]
+        return Route(origin, None, None, alpn, options.network, proxies, is_forwarded)
+
+    def _proxies(self, origin: Origin) -> tuple[Proxy, ...]:
+        chosen = self._options.proxy
+        return as_proxies(chosen(origin)) if callable(chosen) else chosen

@@ -40,13 +40,15 @@ from ._network import Network
 from ._network_stream import NetworkStream
 from ._options import Routes, checked_decompress, make_options
 from ._pool_state import Life, PoolState, Waiter
+from ._proxy import ProxyTypes
 from ._request import InformationalCallback, Request
 from ._response import BaseResponse, Response
 from ._route import Route
 from ._stats import ConnectionStats, PoolStats, describe_connections, describe_origins
 from ._streams import Backend, Event, Timer
 from ._trace import Connected, ConnectFailed, Connecting, ConnectionClosed, RequestTrace, Trace, report
-from ._urls import URL
+from ._tunnel import forward
+from ._urls import URL, Origin
 
 if TYPE_CHECKING:
     import ssl as ssl_module
@@ -74,8 +76,10 @@ class ConnectionPool:
             spoken on http as well, without asking.
         http1_engine: "h11", "httptools", "zttp" (experimental), or "auto" for httptools where it is installed.
         http2_engine: "h2".
-        proxy: not supported yet.
-        retries: how often a connection that could not be opened is tried again.
+        proxy: a `Proxy`, the URL of one, or a sequence of them, each reached through the one before; or a function that
+            is asked with the `Origin` of every request, and returns one of these, or None to go directly.
+            `Proxy.from_environment()` is such a function.
+        retries: how often a connection that could not be opened is tried again. What a proxy refuses is not.
         decompress: None decodes bodies that the pool itself asked to be encoded, True decodes always, False never.
         network: a `Network`.
         trace: called with every `TraceEvent`. What it raises is logged and breaks nothing.
@@ -97,7 +101,7 @@ class ConnectionPool:
         http2: bool | HTTP2 = True,
         http1_engine: str = "auto",
         http2_engine: str = "h2",
-        proxy: None = None,
+        proxy: ProxyTypes | Callable[[Origin], ProxyTypes | None] | None = None,
         retries: int = 0,
         decompress: bool | None = None,
         network: Network | None = None,
@@ -171,6 +175,7 @@ class ConnectionPool:
         Raises:
             LocalProtocolError, InvalidURL, UnsupportedProtocol, TypeError, ValueError: before anything was sent.
             ConnectError, ConnectTimeout, PoolTimeout, PoolClosed: nothing was sent.
+            ProxyError: the proxy refused; it has seen the request only where `request_sent` says so.
             WriteError, WriteTimeout, ReadError, ReadTimeout, RemoteProtocolError, TotalTimeout: see `request_sent`.
             DecodingError: the body does not decode; not with `stream=True`, where reading it raises this.
             Whatever the body's iterable or a callback raises comes through as it is.
@@ -190,7 +195,7 @@ class ConnectionPool:
             allow_async=backend.name != "blocking",
             extensions=extensions,
         )
-        route = self._routes.find(request.url.origin, ssl, request.extensions)
+        route = self._routes.find(request, ssl)
         clock = Clock(backend.now, self._options.timeout if timeout is None else as_timeout(timeout))
         trace = None if self._trace is None else self._start_trace(self._trace, request, backend)
         decode = request.added_accept_encoding if decompress is None else decompress
@@ -203,7 +208,7 @@ class ConnectionPool:
         self, request: Request, route: Route, decode: bool, clock: Clock, backend: Backend, trace: RequestTrace | None
     ) -> BaseResponse:
         """Exchange head for head, a second time where the first connection had ended before it was used."""
-        peer = route.origin.address
+        peer = route.peer
         is_resent = needs_fresh = False
         while True:
             entry: PoolEntry | None = None
@@ -219,7 +224,12 @@ class ConnectionPool:
                     if entry.requests > 1 and not self._is_alive(entry):  # the hook may have taken its time
                         entry = None
                         continue
-                head = await carrier.exchange(request, clock, _informational(request, trace))
+                on_informational = _informational(request, trace)
+                if not route.is_forwarded:
+                    head = await carrier.exchange(request, clock, on_informational)
+                else:
+                    proxy = route.proxies[-1]
+                    carrier, head = await forward(connection, carrier, request, proxy, clock, backend, on_informational)
                 if trace is not None:
                     trace.response_started(head.status_code)
                 on_end = None if trace is None else trace.ended
@@ -418,12 +428,12 @@ class ConnectionPool:
 
     def _dial_failed(self, opening: PoolEntry, exc: BaseException, clock: Clock, backend: Backend) -> None:
         """In a frame of its own, which is not in the traceback of the error, so that the two make no cycle."""
-        origin = opening.record.route.origin
-        error = _dial_error(exc, clock, origin.address)
+        route = opening.record.route
+        error = _dial_error(exc, clock, route.peer)
         self._change(self._state.failed, opening, error)
         self._close_doomed()
         if self._trace is not None:
-            report(self._trace, ConnectFailed(backend.now(), str(origin), error))
+            report(self._trace, ConnectFailed(backend.now(), str(route.origin), error))
 
     # Giving it back.
 

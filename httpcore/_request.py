@@ -6,7 +6,8 @@ Source: RFC 9110, 7 to 9; RFC 9112, 3 and 6.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from functools import lru_cache
 from typing import cast
 
@@ -53,7 +54,7 @@ class Request:
 
     __slots__ = (
         "added_accept_encoding", "body", "extensions", "headers", "is_chunked", "is_idempotent", "length",
-        "may_upgrade", "method", "protocol", "target", "trailers", "url", "waits_for_continue", "wants_close",
+        "may_upgrade", "method", "path", "protocol", "target", "trailers", "url", "waits_for_continue", "wants_close",
     )  # fmt: skip
 
     def __init__(
@@ -76,6 +77,7 @@ class Request:
         if self.protocol is not None and self.method != b"CONNECT":
             raise LocalProtocolError("the extension protocol belongs to the method CONNECT (RFC 8441)")
         self.target = self._choose_target() if extensions or self.method == b"CONNECT" else self.url.target
+        self.path = self.target
         self.trailers = cast("TrailerTypes | None", self.extensions.get("trailers"))
         self.headers = Headers(self._complete([] if headers is None else encode_headers(headers), accept_encoding))
 
@@ -161,6 +163,20 @@ class Request:
         elif self.length is not None and self.length != announced:
             raise LocalProtocolError(f"content-length announces {announced} bytes, but the body has {self.length}")
         self.length = announced
+
+    def forwarded(self, headers: Sequence[Pair]) -> Request:
+        """The same request as a proxy takes it that forwards it: with the whole URL on its request line.
+
+        Args:
+            headers: to be added.
+
+        Source: RFC 9112, 3.2.2.
+        """
+        other = copy(self)
+        other.headers = Headers([*self.headers, *headers])
+        if self.target.startswith(b"/"):
+            other.target = b"http://" + self.url.origin.authority + self.target
+        return other
 
     def encoded_trailers(self) -> list[Pair]:
         """The trailers, asked for when the body has been sent.

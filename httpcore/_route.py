@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from ._config import SSLConfig
 from ._errors import InvalidURL
 from ._network import Network
+from ._proxy import Proxy
 from ._urls import Origin
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ class Route:
         alpn: the protocols offered, best first.
         network: local address, unix socket, socket options, resolver.
         proxies: the hops before the origin, first hop first; empty is direct.
+        is_forwarded: whether the last proxy reads the requests and sends them on, instead of making a tunnel.
+
+    Attributes:
+        peer: what messages call it.
     """
 
     origin: Origin
@@ -36,11 +41,16 @@ class Route:
     server_name: str | None = None
     alpn: tuple[str, ...] = ("http/1.1",)
     network: Network = _ANY_NETWORK
-    proxies: tuple[Origin, ...] = ()
+    proxies: tuple[Proxy, ...] = ()
+    is_forwarded: bool = False
+    peer: str = field(init=False, repr=False, compare=False, default="")
     _hash: int = field(init=False, repr=False, compare=False, default=0)
 
     def __post_init__(self) -> None:
-        key = (self.origin, self.ssl, self.server_name, self.alpn, self.network, self.proxies)
+        # Of all fields that count in a comparison, so that an option cannot be forgotten here.
+        key = tuple(getattr(self, option.name) for option in fields(self) if option.compare)
+        through = f" through the proxy {', '.join(map(str, self.proxies))}" if self.proxies else ""
+        object.__setattr__(self, "peer", f"{self.origin.address}{through}")
         object.__setattr__(self, "_hash", hash(key))
 
     def __hash__(self) -> int:

@@ -16,11 +16,12 @@ from ._headers import HeaderTypes
 from ._network import Network
 from ._network_stream import NetworkStream
 from ._pool import ConnectionPool
+from ._proxy import ProxyTypes
 from ._response import BaseResponse
 from ._stats import ConnectionStats, PoolStats
 from ._streams import StreamInfo
 from ._trace import Trace
-from ._urls import URL
+from ._urls import URL, Origin
 
 if TYPE_CHECKING:
     import ssl as ssl_module
@@ -145,7 +146,7 @@ class SyncConnectionPool:
         http2: bool | HTTP2 = True,
         http1_engine: str = "auto",
         http2_engine: str = "h2",
-        proxy: None = None,
+        proxy: ProxyTypes | Callable[[Origin], ProxyTypes | None] | None = None,
         retries: int = 0,
         decompress: bool | None = None,
         network: Network | None = None,

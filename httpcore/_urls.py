@@ -11,14 +11,16 @@ number is the WHATWG URL standard's.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import NamedTuple, NoReturn
 
 from ._errors import InvalidURL, UnsupportedProtocol
 
-__all__ = ["DEFAULT_PORTS", "URL", "Origin"]
+__all__ = ["DEFAULT_PORTS", "URL", "Origin", "parse_proxy_url", "parse_url"]
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
+PROXY_PORTS = {**DEFAULT_PORTS, "socks5": 1080, "socks5h": 1080}
 
 _URL = re.compile(r"([^:/?#]*):(//)?([^/?#]*)([^?#]*)(\?[^#]*)?(?:#.*)?", re.DOTALL)
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f]")
@@ -151,21 +153,43 @@ def _as_text(url: str | bytes) -> str:
 
 
 def _parse(text: str) -> tuple[Origin, bytes]:
+    _, origin, path, query = _split(text, DEFAULT_PORTS)
+    target = f"{path or '/'}{query}"
+    return origin, target.encode("ascii") if target.isascii() else _percent_encode(target)
+
+
+def parse_proxy_url(url: str | bytes) -> tuple[Origin, str | None]:
+    """Where a proxy is, and the credentials in its URL, still percent-encoded.
+
+    Raises: InvalidURL, TypeError. What they say contains no credentials.
+    """
+    try:
+        userinfo, origin, path, query = _split(_as_text(url), PROXY_PORTS)
+    except UnsupportedProtocol as exc:
+        raise InvalidURL(f"not the URL of a proxy: {exc}") from None
+    if path not in ("", "/") or query:
+        _refuse("", "a proxy has no path and no query")
+    return origin, userinfo
+
+
+def _split(text: str, ports: Mapping[str, int]) -> tuple[str | None, Origin, str, str]:
+    """Userinfo, origin, path and query."""
     if (forbidden := _FORBIDDEN.search(text)) is not None:
         _refuse("", f"{forbidden[0]!r} at offset {forbidden.start()}; percent-encode it")
     match = _URL.fullmatch(text)
     if match is None:
-        raise UnsupportedProtocol(f"the URL {_shown(text)!r} has no scheme: begin it with http:// or https://")
+        raise UnsupportedProtocol(f"the URL {_shown(text)!r} has no scheme: begin it with {_choice(ports)}")
     scheme, slashes, authority, path, query = match.groups("")
     scheme = scheme.lower()
-    if scheme not in DEFAULT_PORTS:
-        raise UnsupportedProtocol(f"the scheme {scheme[:40]!r} is not supported: use http:// or https://")
+    if scheme not in ports:
+        raise UnsupportedProtocol(f"the scheme {scheme[:40]!r} is not supported: use {_choice(ports)}")
     if not slashes:
         _refuse(text, f"there must be // after {scheme}:")
     if "\\" in authority:
         _refuse(text, "a backslash in the authority, which browsers read as a slash")
+    userinfo, at, address = authority.rpartition("@")
     try:
-        origin = _origin(scheme, authority.rpartition("@")[2])
+        origin = _origin(scheme, address, ports[scheme])
     except InvalidURL:
         if "@" not in text[match.end(3) :]:
             raise
@@ -173,12 +197,15 @@ def _parse(text: str) -> tuple[Origin, bytes]:
         raise InvalidURL(
             "the host or port of the URL is not valid; if the @ behind it ends a password, percent-encode its / ? and #"
         ) from None
-    target = f"{path or '/'}{query}"
-    return origin, target.encode("ascii") if target.isascii() else _percent_encode(target)
+    return userinfo if at else None, origin, path, query
+
+
+def _choice(schemes: Iterable[str]) -> str:
+    return " or ".join(f"{scheme}://" for scheme in schemes)
 
 
 @lru_cache(maxsize=1024)
-def _origin(scheme: str, authority: str) -> Origin:
+def _origin(scheme: str, authority: str, default_port: int) -> Origin:
     """The origin of an authority from which credentials were already taken."""
     if authority.startswith("["):
         literal, bracket, rest = authority[1:].partition("]")
@@ -190,7 +217,7 @@ def _origin(scheme: str, authority: str) -> Origin:
         host = _host(name)
     if _PORT.fullmatch(port) is None or (port and not 1 <= int(port) <= 65535):
         _refuse(authority, f"{port[:20]!r} is not a port: it is a number from 1 to 65535")
-    return Origin(scheme, host, int(port) if port else DEFAULT_PORTS[scheme])
+    return Origin(scheme, host, int(port) if port else default_port)
 
 
 def _host(name: str) -> str:

@@ -11,11 +11,25 @@ import pytest
 ROOT = Path(__file__).parent.parent / "httpcore"
 
 FLOORS = (
-    ("_errors", "_urls", "_headers", "_config", "_network", "_route", "_bodies", "_trace", "_clock", "_request"),
+    (
+        "_errors",
+        "_urls",
+        "_headers",
+        "_config",
+        "_network",
+        "_proxy",
+        "_proxy_environment",
+        "_route",
+        "_bodies",
+        "_trace",
+        "_clock",
+        "_request",
+    ),
     (
         "_pool_state",
         "_stats",
         "_decoders",
+        "_socks",
         "_engines.framing",
         "_engines.http11",
         "_engines.h11",
@@ -35,7 +49,7 @@ FLOORS = (
         "_tls",
     ),
     ("_carrier", "_upload", "_http11", "_http2_tunnel", "_http2_stream", "_http2"),
-    ("_dial", "_connect", "_network_stream", "_exchange", "_response"),
+    ("_dial", "_tunnel", "_connect", "_network_stream", "_exchange", "_response"),
     ("_options", "_pool"),
     ("_sync",),
     ("testing", ""),

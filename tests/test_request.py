@@ -609,7 +609,7 @@ def test_network_options_are_values_however_they_were_given() -> None:
         ({"http2_engine": "zttp"}, ValueError, "http2_engine 'zttp' is not supported: zttp 0.0.35 gives"),
         ({"http1_engine": None}, ValueError, "http1_engine None"),
         ({"http2_engine": "zork"}, ValueError, "http2_engine 'zork' is unknown"),
-        ({"proxy": 5}, (TypeError, ValueError), "prox"),
+        ({"proxy": 5}, TypeError, "proxy is a Proxy, a URL"),
         ({"retries": -1}, ValueError, "retries is -1"),
         ({"retries": 1.5}, ValueError, "retries is 1.5"),
         ({"retries": "1"}, ValueError, "retries is '1'"),

@@ -1,0 +1,243 @@
+"""What is said to proxies: a tunnel through one, as a function of streams, and requests that one forwards.
+
+Source: RFC 9110, 9.3.6 and 11.7; RFC 9112, 3.2; RFC 9113, 8.5; RFC 1928.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+
+from ._carrier import Carrier, Connection
+from ._clock import Clock
+from ._config import Timeout
+from ._engines.framing import ResponseHead
+from ._errors import ConnectTimeout, HTTPCoreError, NetworkError, ProxyError, RemoteProtocolError, TimeoutException
+from ._headers import Pair, encode_headers
+from ._proxy import Proxy
+from ._request import InformationalCallback, Request
+from ._socks import handshake
+from ._streams import Backend, Stream, StreamInfo
+
+__all__ = ["connect_tunnel", "forward", "socks_tunnel"]
+
+# NTLM needs two answers, Negotiate perhaps one more.
+_MAX_TRIES = 5
+# Of a refusal's body; squid's error pages have 4 KiB.
+_MAX_BODY = 64 * 1024
+
+
+async def socks_tunnel(stream: Stream, proxy: Proxy, host: str, port: int, deadline: float) -> Stream:
+    """The tunnel to `host` that a SOCKS5 proxy makes of `stream`.
+
+    Raises: ProxyError, ConnectTimeout, LocalProtocolError.
+    Cancellation: the stream is left to the caller, to be closed.
+    """
+    steps = handshake(host, port, proxy.auth)
+    data, wanted = next(steps)
+    try:
+        while True:
+            if data:
+                await stream.send(data, deadline)
+            data, wanted = steps.send(await _receive_exactly(stream, wanted, deadline))
+    except StopIteration:
+        return stream
+    except TimeoutException as exc:
+        raise ConnectTimeout(f"the proxy {proxy} did not answer in time") from exc
+    except NetworkError as exc:
+        raise ProxyError(f"the proxy {proxy} broke the connection: {exc}") from exc
+    except ProxyError as exc:
+        exc.args = (f"{proxy}: {exc}",)
+        raise
+
+
+async def _receive_exactly(stream: Stream, count: int, deadline: float) -> bytes:
+    data = b""
+    while len(data) < count:
+        part = await stream.receive(count - len(data), deadline)
+        if not part:
+            raise ProxyError(f"the proxy closed the connection in the handshake, after {len(data)} of {count} bytes")
+        data += part
+    return data
+
+
+async def connect_tunnel(
+    connection: Connection, stream: Stream, proxy: Proxy, host: str, port: int, backend: Backend, deadline: float
+) -> Stream:
+    """The tunnel to `host` that a proxy makes of the connection to it, by CONNECT.
+
+    Args:
+        connection: that speaks HTTP with the proxy, over `stream`.
+
+    Raises: ProxyError, ConnectTimeout.
+    Cancellation: the connection is left to the caller, to be closed.
+    """
+    host = host.partition("%")[0]
+    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    clock = Clock(backend.now, Timeout(None))
+    clock.total = deadline
+    request = Request(b"CONNECT", f"http://{target}", {"host": target})
+    try:
+        carrier, _ = await _ask(connection, connection.new_carrier(), request, proxy, clock, backend, _is_refused)
+    except TimeoutException as exc:
+        raise ConnectTimeout(f"the proxy {proxy} did not answer CONNECT {target} in time") from exc
+    except RemoteProtocolError as exc:
+        raise ProxyError(f"the proxy {proxy} did not answer CONNECT {target} in HTTP: {exc}") from exc
+    except NetworkError as exc:
+        raise ProxyError(f"the proxy {proxy} broke the connection at CONNECT {target}: {exc}") from exc
+    if carrier.stream is stream and not carrier.unread:
+        return stream
+    return _TunnelStream(carrier.stream, carrier.unread, connection, stream)
+
+
+def _is_refused(head: ResponseHead) -> bool:
+    return not 200 <= head.status_code < 300
+
+
+async def forward(
+    connection: Connection,
+    carrier: Carrier,
+    request: Request,
+    proxy: Proxy,
+    clock: Clock,
+    backend: Backend,
+    on_informational: InformationalCallback | None,
+) -> tuple[Carrier, ResponseHead]:
+    """Exchange head for head with a proxy that forwards the request.
+
+    Returns: the carrier of the last try, and the head of the response.
+    Raises: ProxyError, of a 407; and what `Carrier.exchange` raises.
+    Cancellation: as after an error, the exchange is over.
+    """
+
+    def is_refused(head: ResponseHead) -> bool:
+        return head.status_code == 407
+
+    return await _ask(connection, carrier, request, proxy, clock, backend, is_refused, on_informational)
+
+
+async def _ask(
+    connection: Connection,
+    carrier: Carrier,
+    request: Request,
+    proxy: Proxy,
+    clock: Clock,
+    backend: Backend,
+    is_refused: Callable[[ResponseHead], bool],
+    on_informational: InformationalCallback | None = None,
+) -> tuple[Carrier, ResponseHead]:
+    """Send a request that the proxy itself reads, and once more for each challenge that can be answered."""
+    answer: Sequence[Pair] = ()
+    for tries_left in reversed(range(_MAX_TRIES)):
+        asked = request.forwarded(proxy.headers_for(request.headers, answer))
+        head = await carrier.exchange(asked, clock, on_informational)
+        if not is_refused(head):
+            return carrier, head
+        error: ProxyError | None = None
+        try:
+            error = await _refusal(request, head, carrier, proxy, clock)
+            can_try = tries_left and carrier.is_reusable and (request.body is None or request.body.is_replayable)
+            found = await _answer(error, proxy, backend, clock.total) if head.status_code == 407 and can_try else None
+            if found is None:
+                raise error
+            answer = found
+        except BaseException:
+            if not carrier.has_ended:
+                carrier.close()
+            raise
+        finally:
+            del error  # or its traceback would make a cycle
+        carrier = connection.new_carrier()
+    raise AssertionError("the last try returns or raises")
+
+
+async def _answer(error: ProxyError, proxy: Proxy, backend: Backend, deadline: float) -> Sequence[Pair] | None:
+    """What the caller's hook says to a challenge."""
+    if proxy.on_challenge is None:
+        return None
+    answer = proxy.on_challenge(error)
+    if inspect.isawaitable(answer):
+        try:
+            answer = await backend.until(answer, deadline)
+        finally:
+            if inspect.iscoroutine(answer):
+                answer.close()  # in blocking code nobody has awaited it
+    return None if answer is None else encode_headers(answer)
+
+
+async def _refusal(request: Request, head: ResponseHead, carrier: Carrier, proxy: Proxy, clock: Clock) -> ProxyError:
+    """The error for a refusal, with as much of its body as there is, within bounds."""
+    parts: list[bytes] = []
+    size = 0
+    try:
+        while size < _MAX_BODY and (part := await carrier.receive_body(clock)):
+            parts.append(part)
+            size += len(part)
+    except HTTPCoreError:
+        pass  # the refusal is what matters, and it is here
+    method, target = request.method.decode("ascii"), request.target.decode("ascii").partition("?")[0]
+    reason = head.reason.decode("latin-1")
+    error = ProxyError(f"the proxy {proxy} refused {method} {target}: {head.status_code} {reason}".rstrip())
+    error.status_code, error.reason, error.headers = head.status_code, reason, head.headers
+    error.body = b"".join(parts)[:_MAX_BODY]
+    return error
+
+
+class _TunnelStream:
+    """A tunnel that is more than the stream to its proxy: with bytes that were read too early, or of HTTP/2, whose
+    connection ends with it. See `Stream` for the contract."""
+
+    __slots__ = ("_connection", "_io", "_tunnel", "_unread")
+
+    def __init__(self, tunnel: Stream, unread: bytes, connection: Connection, io: Stream) -> None:
+        self._tunnel = tunnel
+        self._unread = unread
+        self._connection = connection
+        self._io = io
+
+    @property
+    def info(self) -> StreamInfo:
+        return self._io.info
+
+    @property
+    def is_truncated(self) -> bool:
+        return self._tunnel.is_truncated or self._io.is_truncated
+
+    def _take(self, max_bytes: int) -> bytes:
+        data, self._unread = self._unread[:max_bytes], self._unread[max_bytes:]
+        return data
+
+    async def receive(self, max_bytes: int, deadline: float) -> bytes:
+        return self._take(max_bytes) if self._unread else await self._tunnel.receive(max_bytes, deadline)
+
+    def read(self, max_bytes: int) -> bytes | None:
+        return self._take(max_bytes) if self._unread else self._tunnel.read(max_bytes)
+
+    async def send(self, data: bytes, deadline: float, until_heard: bool = False) -> bool:
+        return await self._tunnel.send(data, deadline, until_heard)
+
+    def write(self, data: bytes) -> bool:
+        return self._tunnel.write(data)
+
+    async def drain(self, deadline: float, until_heard: bool) -> bool:
+        return await self._tunnel.drain(deadline, until_heard)
+
+    def interrupt(self) -> None:
+        self._tunnel.interrupt()
+
+    def is_readable(self) -> bool:
+        return bool(self._unread) or self._tunnel.is_readable()
+
+    def watch(self, on_readable: Callable[[], None]) -> None:
+        def on_change() -> None:
+            if self.is_readable():
+                on_readable()
+
+        self._io.watch(on_change)
+
+    def close(self, farewell: bytes = b"") -> None:
+        self._tunnel.close(farewell)
+        self._connection.close()
+
+    def abandon(self) -> None:
+        self._connection.abandon()
