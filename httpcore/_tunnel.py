@@ -113,7 +113,11 @@ async def forward(
     def is_refused(head: ResponseHead) -> bool:
         return head.status_code == 407
 
-    return await _ask(connection, carrier, request, proxy, clock, backend, is_refused, on_informational)
+    try:
+        return await _ask(connection, carrier, request, proxy, clock, backend, is_refused, on_informational)
+    except ProxyError as exc:
+        exc.request_sent = True
+        raise
 
 
 async def _ask(
