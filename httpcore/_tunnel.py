@@ -70,7 +70,8 @@ async def connect_tunnel(
         connection: that speaks HTTP with the proxy, over `stream`.
 
     Raises: ProxyError, ConnectTimeout.
-    Cancellation: the connection is left to the caller, to be closed.
+        The connection is closed.
+    Cancellation: the connection is closed.
     """
     host = host.partition("%")[0]
     target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -78,13 +79,22 @@ async def connect_tunnel(
     clock.total = deadline
     request = Request(b"CONNECT", f"http://{target}", {"host": target})
     try:
-        carrier, _ = await _ask(connection, connection.new_carrier(), request, proxy, clock, backend, _is_refused)
-    except TimeoutException as exc:
-        raise ConnectTimeout(f"the proxy {proxy} did not answer CONNECT {target} in time") from exc
-    except RemoteProtocolError as exc:
-        raise ProxyError(f"the proxy {proxy} did not answer CONNECT {target} in HTTP: {exc}") from exc
-    except NetworkError as exc:
-        raise ProxyError(f"the proxy {proxy} broke the connection at CONNECT {target}: {exc}") from exc
+        return await _connect(connection, stream, request, proxy, clock, backend)
+    except BaseException as exc:
+        connection.close()
+        if isinstance(exc, TimeoutException):
+            raise ConnectTimeout(f"the proxy {proxy} did not answer CONNECT {target} in time") from exc
+        if isinstance(exc, RemoteProtocolError):
+            raise ProxyError(f"the proxy {proxy} did not answer CONNECT {target} in HTTP: {exc}") from exc
+        if isinstance(exc, NetworkError):
+            raise ProxyError(f"the proxy {proxy} broke the connection at CONNECT {target}: {exc}") from exc
+        raise
+
+
+async def _connect(
+    connection: Connection, stream: Stream, request: Request, proxy: Proxy, clock: Clock, backend: Backend
+) -> Stream:
+    carrier, _ = await _ask(connection, connection.new_carrier(), request, proxy, clock, backend, _is_refused)
     if carrier.stream is stream and not carrier.unread:
         return stream
     return _TunnelStream(carrier.stream, carrier.unread, connection, stream)
