@@ -99,8 +99,12 @@ class Tunnel:
         return not self._unsent
 
     async def drain(self, deadline: float, until_heard: bool) -> bool:
-        while not self.write(b""):
-            if until_heard and self.is_readable():
+        while True:
+            # This look may find that the window was opened, and nobody would tell us again.
+            is_heard = until_heard and self.is_readable()
+            if self.write(b""):
+                return True
+            if is_heard:
                 return False
             try:
                 await self._end.wait_to_send(deadline)
