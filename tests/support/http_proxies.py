@@ -20,6 +20,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import httpcore
 
 from .programs import find, listening, missing
 from .tls import CertificateAuthority
@@ -39,6 +42,16 @@ class RealProxy:
     log: Path
     auth: tuple[str, str] | None = None
     """What it asks for, if it does."""
+
+    @property
+    def is_socks(self) -> bool:
+        return self.url.startswith("socks")
+
+    def via(self, ca: CertificateAuthority, **options: Any) -> httpcore.Proxy:
+        """The proxy as a pool takes it, trusted and with what it asks for."""
+        if self.url.startswith("https:"):
+            options = {"ssl": httpcore.SSLConfig(verify=str(ca.pem_path)), **options}
+        return httpcore.Proxy(options.pop("url", self.url), **{"auth": self.auth, **options})
 
     def lines(self, *words: str) -> list[str]:
         """The lines of its log in which all the words are."""

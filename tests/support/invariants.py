@@ -19,7 +19,8 @@ import itertools
 import os
 import socket
 import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
 
 import httpcore
 
@@ -28,6 +29,7 @@ from .worlds import World
 
 __all__ = [
     "Peers",
+    "Reached",
     "assert_holds",
     "assert_still_works",
     "client_sockets",
@@ -49,6 +51,18 @@ def serve(conn: Conn) -> None:
         conn.respond(body=b"" if request.method == b"HEAD" else request.target, headers=[length])
 
 
+class Reached(Protocol):
+    """What a pool reaches, directly or through a proxy."""
+
+    @property
+    def origins(self) -> Sequence[str]:
+        """That of a case, and another one, `http://127.0.0.1:1234`. Each answers a GET with its target."""
+
+    @property
+    def ports(self) -> set[int]:
+        """On which they listen, in this process."""
+
+
 class Peers:
     """A peer whose first connections are scripted, and that serves on all others; and another origin, that is fine.
 
@@ -68,6 +82,14 @@ class Peers:
     @property
     def url(self) -> str:
         return self.faulty.url
+
+    @property
+    def origins(self) -> Sequence[str]:
+        return [self.faulty.origin, self.other.origin]
+
+    @property
+    def ports(self) -> set[int]:
+        return {self.faulty.port, self.other.port}
 
     @property
     def accepted(self) -> int:
@@ -125,7 +147,7 @@ def _without_frames(exc: httpcore.HTTPCoreError) -> httpcore.HTTPCoreError:
     return exc
 
 
-async def assert_holds(world: World, http: httpcore.ConnectionPool, peers: Peers, idle: int) -> None:
+async def assert_holds(world: World, http: httpcore.ConnectionPool, peers: Reached, idle: int) -> None:
     """The pool holds so many idle connections and nothing else, and so many sockets are open."""
     stats = http.stats()
     assert (stats.active, stats.opening, stats.waiting) == (0, 0, 0), repr(http)
@@ -135,24 +157,23 @@ async def assert_holds(world: World, http: httpcore.ConnectionPool, peers: Peers
     )
 
 
-async def assert_still_works(world: World, http: httpcore.ConnectionPool, peers: Peers) -> None:
+async def assert_still_works(world: World, http: httpcore.ConnectionPool, peers: Reached) -> None:
     """A request to the same origin succeeds, and one to another, each with a body that is its own. Then nothing is
     left but what is idle, which is closed."""
-    for peer in (peers.faulty, peers.other):
+    for origin in peers.origins:
         target = f"/marker/{next(_numbers)}"
-        response = await http.request("GET", peer.origin + target)
+        response = await http.request("GET", origin + target)
         assert (response.status_code, response.body) == (200, target.encode())
     await assert_holds(world, http, peers, idle=len(http.connections))
     await http.close_idle()
     await assert_holds(world, http, peers, idle=0)
 
 
-def client_sockets(peers: Peers) -> int | None:
+def client_sockets(peers: Reached) -> int | None:
     """How many TCP sockets of this process are not the peers' own; None where there is no /proc."""
     if not os.path.isdir(_FD_DIRECTORY):
         return None
-    ports = {peers.faulty.port, peers.other.port}
-    return sum(_is_client(int(name), ports) for name in os.listdir(_FD_DIRECTORY))
+    return sum(_is_client(int(name), peers.ports) for name in os.listdir(_FD_DIRECTORY))
 
 
 def _is_client(fd: int, ports: set[int]) -> bool:
