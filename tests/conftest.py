@@ -29,8 +29,8 @@ A test is an async function with the argument `world`. It runs four times: on as
 - `HTTP2Peer` (support/http2_peer.py): the same for HTTP/2, frame by frame; `world.pool(http1=False)` for it in clear.
 - `nghttpd_server` (support/nghttpd.py), `nginx_server.http2`, `hypercorn_server`: real servers that speak HTTP/2.
 - Real proxies (support/http_proxies.py, socks_servers.py): `squid_proxy.open` and `.asking`, `haproxy_proxy`,
-  `nghttpx_proxy`, `proxy_py_proxy`, `dante_proxy`, `microsocks_proxy`, each with `url`, `log` and `auth`; `real_proxy` is
-  each of them in turn.
+  `nghttpx_proxy`, `proxy_py_proxy`, `dante_proxy`, `microsocks_proxy`, each with `url`, `log` and `auth`;
+  `real_proxy` is each of them in turn.
 - `ProxyPeers` (support/scripted_proxies.py): scripted proxies of each kind, that are the origin behind them too.
 - `black_hole`: (host, port) at which nobody ever answers a SYN.
 - Wait for conditions (`await world.until(...)`), never for time. In an async body `peer.wait_for` stops the event loop,

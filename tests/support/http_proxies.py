@@ -47,6 +47,10 @@ class RealProxy:
     def is_socks(self) -> bool:
         return self.url.startswith("socks")
 
+    def knows_of(self, port: str) -> bool:
+        """Whether it has logged a destination with this port, before which dante has a dot and others a colon."""
+        return any(f"{sign}{port}" in line for sign in ":." for line in self.lines())
+
     def via(self, ca: CertificateAuthority, **options: Any) -> httpcore.Proxy:
         """The proxy as a pool takes it, trusted and with what it asks for."""
         if self.url.startswith("https:"):
