@@ -8,10 +8,10 @@ from collections.abc import Callable
 from ._config import Timeout
 from ._errors import HTTPCoreError, TimeoutException, TotalTimeout
 
-__all__ = ["Clock"]
+__all__ = ["EARLY", "Clock"]
 
 # Timers may fire early by this much: uvloop counts in whole milliseconds.
-_EARLY = 0.001
+EARLY = 0.001
 
 
 class Clock:
@@ -40,7 +40,7 @@ class Clock:
     @property
     def is_over(self) -> bool:
         """Whether the total has passed."""
-        return self.now() >= self.total - _EARLY
+        return self.now() >= self.total - EARLY
 
     def deadline(self, seconds: float | None) -> float:
         """When a step that begins now and may take `seconds` must have ended; infinity where nothing bounds it."""

@@ -17,6 +17,7 @@ from ._engines import make_http2_engine, make_http11_engine
 from ._errors import ConnectError, ConnectTimeout, HTTPCoreError, NetworkError, ProxyError, TimeoutException
 from ._http11 import HTTP11Connection
 from ._proxy import Proxy
+from ._resolver import Names
 from ._route import Route
 from ._streams import Backend, Stream
 from ._tunnel import connect_tunnel, socks_tunnel
@@ -32,12 +33,13 @@ _BACKOFF = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Dialing:
-    """What dialing needs to know of the pool: frozen, the same for every route."""
+    """What dialing needs to know of the pool: frozen, the same for every route. `names` is what the pool remembers."""
 
     http1_engine: str
     http2: HTTP2
     limits: Limits
     retries: int
+    names: Names
 
 
 async def connect(route: Route, dialing: Dialing, backend: Backend, clock: Clock) -> Connection:
@@ -53,7 +55,7 @@ async def connect(route: Route, dialing: Dialing, backend: Backend, clock: Clock
             if route.proxies:
                 stream = await _Through(route, dialing, backend, clock, deadline).open()
             else:
-                stream = await _open_stream(route, backend, clock, deadline)
+                stream = await _open_stream(route, dialing, backend, clock, deadline)
         except (ConnectError, ConnectTimeout) as exc:
             if attempt >= dialing.retries or clock.is_over or _is_refusal(exc):
                 raise
@@ -96,8 +98,9 @@ def _is_refusal(exc: HTTPCoreError) -> bool:
     return isinstance(exc.__cause__, ssl.SSLError) and not isinstance(exc.__cause__, ssl.SSLEOFError)
 
 
-async def _open_stream(route: Route, backend: Backend, clock: Clock, deadline: float) -> Stream:
-    stream = await dial(route.origin.host, route.origin.port, route.network, backend, clock, deadline)
+async def _open_stream(route: Route, dialing: Dialing, backend: Backend, clock: Clock, deadline: float) -> Stream:
+    host, port = route.origin.host, route.origin.port
+    stream = await dial(host, port, route.network, dialing.names, backend, clock, deadline)
     return await _secure_origin(stream, route, backend, clock, deadline)
 
 
@@ -150,9 +153,9 @@ class _Through:
             raise
 
     async def _reach(self, proxy: Proxy) -> Stream:
-        network, clock = self._route.network, self._clock
+        network, names = self._route.network, self._dialing.names
         try:
-            stream = await dial(proxy.host, proxy.port, network, self._backend, clock, self._deadline)
+            stream = await dial(proxy.host, proxy.port, network, names, self._backend, self._clock, self._deadline)
         except (ConnectError, ConnectTimeout) as exc:
             exc.args = (f"the proxy {proxy} was not reached: {exc}",)
             raise
@@ -176,7 +179,9 @@ class _Through:
         return await connect_tunnel(connection, stream, proxy, host, port, self._backend, self._deadline)
 
     async def _addresses(self, host: str, port: int) -> list[str]:
-        found = await resolve(host, port, self._route.network, self._backend, self._clock, self._deadline)
+        found = await resolve(
+            host, port, self._route.network, self._dialing.names, self._backend, self._clock, self._deadline
+        )
         return [str(address.target[0]) for address in found]
 
 

@@ -1,140 +1,123 @@
-"""Host and port -> stream: resolve the name, and try its addresses until one answers.
+"""Host and port -> stream: which addresses the name has, which of them may be used, and which answers first.
 
 Whatever fails or is cancelled leaves no socket open.
 """
 
 from __future__ import annotations
 
-import inspect
 import socket
-from collections.abc import Awaitable, Sequence
-from typing import cast
+from collections.abc import Sequence
+from dataclasses import replace
 
 from ._clock import Clock
-from ._errors import ConnectError, ConnectTimeout, HTTPCoreError
+from ._errors import ConnectError, ConnectTimeout
 from ._network import Network
+from ._resolver import Found, Names, literal
 from ._streams import Address, Backend, Stream
+from ._urls import parse_address
 
 __all__ = ["dial", "resolve"]
 
 # More addresses than this of one name are not tried: nobody publishes as many, but an attacker's resolver may.
 _MAX_ADDRESSES = 32
-# What an attempt gets at least while there are more addresses, unless it were more than half of what is left of the
-# connect timeout (RFC 8305 recommends 250 ms before the next attempt is started).
-_LEAST_ATTEMPT = 0.25
 
 
-async def dial(host: str, port: int, network: Network, backend: Backend, clock: Clock, deadline: float) -> Stream:
-    """Try the addresses of a host one after another, all within one deadline.
+async def dial(
+    host: str, port: int, network: Network, names: Names, backend: Backend, clock: Clock, deadline: float
+) -> Stream:
+    """Connect to whichever address of a host answers first, all within one deadline.
 
-    Raises: ConnectError, ConnectTimeout.
+    Args:
+        names: what the pool remembers of names.
+
+    Raises: ConnectError, ConnectTimeout, and what `network.allow_address` raises.
     Cancellation: nothing is left open.
     """
+    began = clock.now()
     if network.uds is not None:
-        name = f"the unix socket {network.uds!r}"
-        addresses = [Address(socket.AF_UNIX, network.uds, None, network.socket_options, name)]
+        peer = f"the unix socket {network.uds!r}"
+        addresses = [Address(socket.AF_UNIX, network.uds, None, None, network.socket_options, peer)]
     else:
-        found = await resolve(host, port, network, backend, clock, deadline)
+        found = await resolve(host, port, network, names, backend, clock, deadline)
         addresses = [address for address in found if _fits(address)]
         if not addresses:
             raise ConnectError(f"the name {host} has no address of the local address's family")
     clock.phase = "connecting"
-    errors: list[HTTPCoreError] = []
+    resolved = clock.now()
     try:
-        for index, address in enumerate(addresses):
-            try:
-                return await backend.connect(address, _share(clock.now(), deadline, len(addresses) - index))
-            except (ConnectError, ConnectTimeout) as exc:
-                errors.append(exc)
-                if clock.now() >= deadline:
-                    break
-        raise _sum(errors, len(addresses))
-    finally:
-        errors.clear()  # their tracebacks hold this frame, which would make a cycle
-
-
-def _sum(errors: Sequence[HTTPCoreError], count: int) -> HTTPCoreError:
-    """One error for those of all attempts, at `count` addresses."""
-    if len(errors) == 1:
-        return errors[0]
-    last = errors[-1]
-    reasons = "; ".join(str(error) for error in errors)
-    if isinstance(last, ConnectTimeout):
-        total: HTTPCoreError = ConnectTimeout(f"none of {count} addresses answered in time: {reasons}")
-    else:
-        total = ConnectError(f"none of {count} addresses could be connected to: {reasons}")
-    total.__cause__ = last
-    return total
-
-
-def _share(now: float, deadline: float, left: int) -> float:
-    """The deadline of one attempt, when `left` addresses share what remains; each of them gets its turn."""
-    remaining = deadline - now
-    return now + max(remaining / left, min(remaining / 2, _LEAST_ATTEMPT))
+        stream, chosen = await backend.connect(addresses, deadline)
+    except (ConnectError, ConnectTimeout):
+        for target, target_port in _targets(host, port, network):
+            names.drop(target, target_port, network)
+        raise
+    connected = clock.now()
+    if any(address.family != chosen.family for address in addresses):
+        names.note_family(host, chosen.family, connected)
+    stream.info = replace(stream.info, resolve_seconds=resolved - began, connect_seconds=connected - resolved)
+    return stream
 
 
 async def resolve(
-    host: str, port: int, network: Network, backend: Backend, clock: Clock, deadline: float
+    host: str, port: int, network: Network, names: Names, backend: Backend, clock: Clock, deadline: float
 ) -> list[Address]:
-    """The addresses of a host, at least one, in the order in which they are to be tried.
+    """The addresses of a host that may be used, in the order in which they are to be tried; at least one.
 
-    Raises: ConnectError, ConnectTimeout.
+    Raises: as `dial`.
     """
-    literal = _literal(host, port)
-    if literal is not None:
-        found: Sequence[tuple[int, tuple[str, int] | tuple[str, int, int, int]]] = [literal]
-    else:
-        clock.phase = f"resolving {host}"
-        found = await _resolve(host, port, network, backend, deadline)
-    addresses = [_address(family, target, network) for family, target in dict.fromkeys(found)]
-    if not addresses:
+    found: list[Found] = []
+    for target, target_port in _targets(host, port, network):
+        known = literal(target, target_port)
+        if known is not None:
+            found.append(known)
+        else:
+            clock.phase = f"resolving {target}"
+            found += await names.find(target, target_port, network, backend, deadline)
+    if not found:
         raise ConnectError(f"the name {host} has no address")
-    return addresses[:_MAX_ADDRESSES]
+    ordered = names.interleave(host, found, clock.now())[:_MAX_ADDRESSES]
+    return [_address(item, network) for item in _allowed(host, ordered, network)]
 
 
-def _literal(host: str, port: int) -> tuple[int, tuple[str, int] | tuple[str, int, int, int]] | None:
-    """Family and address of a host that is an address already."""
-    if ":" in host:
-        found = socket.getaddrinfo(host, port, socket.AF_INET6, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST)
-        return socket.AF_INET6, cast("tuple[str, int, int, int]", found[0][4])
-    try:
-        socket.inet_pton(socket.AF_INET, host)
-    except OSError:
-        return None
-    return socket.AF_INET, (host, port)
+def _targets(host: str, port: int, network: Network) -> Sequence[tuple[str, int]]:
+    """What is connected to instead of a host."""
+    overrides = network.host_overrides.get(host) if network.host_overrides else None
+    if overrides is None:
+        return [(host, port)]
+    return [(target, port if own_port is None else own_port) for target, own_port in map(parse_address, overrides)]
 
 
-async def _resolve(
-    host: str, port: int, network: Network, backend: Backend, deadline: float
-) -> Sequence[tuple[int, tuple[str, int] | tuple[str, int, int, int]]]:
-    try:
-        if network.resolver is None:
-            return await backend.resolve(host, port, deadline)
-        answer = network.resolver(host, port)
-        ips = await _until(answer, backend, deadline) if inspect.isawaitable(answer) else answer
-        return [found for ip in ips if (found := _literal(ip, port)) is not None]
-    except TimeoutError as exc:
-        raise ConnectTimeout(f"the name {host} was not resolved in time") from exc
-    except (OSError, UnicodeError) as exc:
-        raise ConnectError(f"the name {host} does not resolve: {getattr(exc, 'strerror', None) or exc}") from exc
-
-
-async def _until(answer: Awaitable[Sequence[str]], backend: Backend, deadline: float) -> Sequence[str]:
-    try:
-        return await backend.until(answer, deadline)
-    finally:
-        if inspect.iscoroutine(answer):
-            answer.close()  # in blocking code nobody has awaited it
-
-
-def _address(family: int, target: tuple[str, int] | tuple[str, int, int, int], network: Network) -> Address:
+def _address(found: Found, network: Network) -> Address:
+    family, target = found
     local = (network.local_address, 0) if isinstance(network.local_address, str) else network.local_address
     host, port = target[0], target[1]
-    return Address(
-        family, target, local, network.socket_options, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    )
+    peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return Address(family, target, local, network.interface, network.socket_options, peer)
 
 
 def _fits(address: Address) -> bool:
     """Whether the local address is of the same family."""
     return address.local is None or (":" in address.local[0]) == (address.family == socket.AF_INET6)
+
+
+def _allowed(host: str, found: list[Found], network: Network) -> list[Found]:
+    """Those that `allow_address` lets pass.
+
+    Raises: ConnectError where there is none, and what it raises.
+    """
+    if network.allow_address is None:
+        return found
+    import ipaddress
+
+    allowed = []
+    for item in found:
+        target, port = item[1][:2]
+        ip = ipaddress.ip_address(target)
+        # What is mapped leaves as IPv4, past a hook that looks for IPv4's private addresses.
+        answer = network.allow_address(host, getattr(ip, "ipv4_mapped", None) or ip, port)
+        if answer is True:
+            allowed.append(item)
+        elif answer is not False:  # nothing, or a coroutine, is no permission
+            raise TypeError(f"allow_address returns True or False, not {answer!r}")
+    if not allowed:
+        raise ConnectError(f"allow_address refused {host}: {', '.join(target[0] for _, target in found)}")
+    return allowed

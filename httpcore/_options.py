@@ -13,6 +13,7 @@ from ._engines import HTTP2_ENGINES, HTTP11_ENGINES, is_installed
 from ._network import Network
 from ._proxy import Proxy, as_proxies
 from ._request import Request
+from ._resolver import Names
 from ._route import Route, checked_server_name
 from ._trace import Trace
 from ._urls import Origin
@@ -83,7 +84,7 @@ def make_options(
         None if decompress is None else checked_decompress(decompress),
         trace,
         backend,
-        Dialing(http1_engine, http2 if isinstance(http2, HTTP2) else HTTP2(), limits, retries),
+        Dialing(http1_engine, http2 if isinstance(http2, HTTP2) else HTTP2(), limits, retries, Names()),
     )
 
 

@@ -707,6 +707,7 @@ class ConnectionPool:
         self._timer_at = math.inf
         self._draining.clear()
         self._forgotten.clear()
+        self._options.dialing.names.forget()
         for entry in entries:
             entry.life = Life.CLOSED  # for whoever still holds it, and will give it back
             if entry.connection is not None:

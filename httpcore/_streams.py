@@ -10,13 +10,13 @@ Rules that every implementation keeps:
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from ._network import SocketOption
 
-__all__ = ["STOP_SECONDS", "Address", "Backend", "Event", "Stream", "StreamInfo", "Task", "Timer"]
+__all__ = ["STOP_SECONDS", "Address", "Backend", "Event", "FreshStream", "Stream", "StreamInfo", "Task", "Timer"]
 
 T = TypeVar("T")
 
@@ -32,6 +32,7 @@ class Address:
         family: socket.AF_INET, AF_INET6 or AF_UNIX.
         target: what `socket.connect` takes in that family.
         local: (address, port) to bind to, or None.
+        interface: the name of the network interface to leave by, or None.
         options: (level, option, value) triples, set after our own.
         peer: what messages call it.
     """
@@ -39,13 +40,19 @@ class Address:
     family: int
     target: tuple[str, int] | tuple[str, int, int, int] | str
     local: tuple[str, int] | None
+    interface: str | None
     options: tuple[SocketOption, ...]
     peer: str
 
 
 @dataclass(frozen=True, slots=True)
 class StreamInfo:
-    """Facts about a stream. Addresses are as `socket.getpeername()` gives them; the TLS ones are None in the clear."""
+    """Facts about a stream. Addresses are as `socket.getpeername()` gives them; the TLS ones are None in the clear.
+
+    Attributes:
+        resolve_seconds: how long it took to find the addresses of the name; about nothing for what is an address.
+        connect_seconds: from the first attempt to connect, to whichever address, until one had succeeded.
+    """
 
     remote_address: object = None
     local_address: object = None
@@ -53,6 +60,8 @@ class StreamInfo:
     cipher: str | None = None
     alpn: str | None = None
     peer_certificate: bytes | None = None
+    resolve_seconds: float | None = None
+    connect_seconds: float | None = None
 
 
 class Stream(Protocol):
@@ -127,6 +136,12 @@ class Stream(Protocol):
         """Let go of the stream in a forked child or after the end of its event loop: nothing is sent to the peer."""
 
 
+class FreshStream(Stream, Protocol):
+    """A stream as `connect` returns it, to which whoever asked for it adds what it knows."""
+
+    info: StreamInfo
+
+
 class Event(Protocol):
     """Set once, waited for by one."""
 
@@ -177,8 +192,9 @@ class Backend(Protocol):
     async def checkpoint(self) -> None:
         """Let others run, and what `close` has begun come to its end; a place to be cancelled."""
 
-    async def to_thread(self, function: Callable[[], T], deadline: float) -> T:
-        """Run what blocks somewhere else. Raises TimeoutError at the deadline; the thread is then left to itself."""
+    async def to_thread(self, function: Callable[[], T], deadline: float, key: Hashable | None = None) -> T:
+        """Run what blocks somewhere else; once for all who ask for the same key while it runs. Raises TimeoutError at
+        the deadline; the thread is then left to itself."""
 
     async def until(self, awaitable: Awaitable[T], deadline: float) -> T:
         """Await something of the caller's. Raises TimeoutError at the deadline."""
@@ -186,8 +202,15 @@ class Backend(Protocol):
     async def resolve(self, host: str, port: int, deadline: float) -> Sequence[tuple[int, Any]]:
         """(family, address) pairs by the system's resolver. Raises OSError, TimeoutError."""
 
-    async def connect(self, address: Address, deadline: float) -> Stream:
-        """Raises: ConnectError, ConnectTimeout. Cancellation: the socket is closed."""
+    async def connect(self, addresses: Sequence[Address], deadline: float) -> tuple[FreshStream, Address]:
+        """A stream to whichever address answers first, and that address (RFC 8305, 5).
+
+        Args:
+            addresses: at least one, in the order in which they are to be tried.
+
+        Raises: ConnectError, ConnectTimeout.
+        Cancellation: every socket is closed.
+        """
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> Task:
         """Run a coroutine that handles its own errors beside the caller, beyond the caller's end."""

@@ -207,6 +207,21 @@ def _choice(schemes: Iterable[str]) -> str:
 @lru_cache(maxsize=1024)
 def _origin(scheme: str, authority: str, default_port: int) -> Origin:
     """The origin of an authority from which credentials were already taken."""
+    host, port = _host_and_port(authority)
+    return Origin(scheme, host, port or default_port)
+
+
+def parse_address(text: str) -> tuple[str, int | None]:
+    """A host, as in `Origin`, and the port behind it, if there is one. An IPv6 address needs brackets for a port only.
+
+    Raises: InvalidURL.
+    """
+    if text.count(":") > 1 and not text.startswith("["):
+        return _ipv6(text), None
+    return _host_and_port(text)
+
+
+def _host_and_port(authority: str) -> tuple[str, int | None]:
     if authority.startswith("["):
         literal, bracket, rest = authority[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")):
@@ -217,7 +232,7 @@ def _origin(scheme: str, authority: str, default_port: int) -> Origin:
         host = _host(name)
     if _PORT.fullmatch(port) is None or (port and not 1 <= int(port) <= 65535):
         _refuse(authority, f"{port[:20]!r} is not a port: it is a number from 1 to 65535")
-    return Origin(scheme, host, int(port) if port else default_port)
+    return host, int(port) if port else None
 
 
 def _host(name: str) -> str:

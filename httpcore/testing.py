@@ -30,7 +30,7 @@ For the blocking world there is `MemoryNetwork(script, world="blocking")` and `C
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, NoReturn, TypeVar
@@ -45,7 +45,7 @@ from ._errors import (
     WriteError,
     WriteTimeout,
 )
-from ._streams import Address, Backend, Event, Stream, StreamInfo, Task, Timer
+from ._streams import Address, Backend, Event, FreshStream, StreamInfo, Task, Timer
 
 __all__ = ["Fault", "Faults", "MemoryNetwork", "Peer", "PeerRequest", "Script"]
 
@@ -264,8 +264,8 @@ class _Delegating:
     async def checkpoint(self) -> None:
         await self._inner.checkpoint()
 
-    async def to_thread(self, function: Callable[[], T], deadline: float) -> T:
-        return await self._inner.to_thread(function, deadline)
+    async def to_thread(self, function: Callable[[], T], deadline: float, key: Hashable | None = None) -> T:
+        return await self._inner.to_thread(function, deadline, key)
 
     async def until(self, awaitable: Awaitable[T], deadline: float) -> T:
         return await self._inner.until(awaitable, deadline)
@@ -273,8 +273,8 @@ class _Delegating:
     async def resolve(self, host: str, port: int, deadline: float) -> Sequence[tuple[int, Any]]:
         return await self._inner.resolve(host, port, deadline)
 
-    async def connect(self, address: Address, deadline: float) -> Stream:
-        return await self._inner.connect(address, deadline)
+    async def connect(self, addresses: Sequence[Address], deadline: float) -> tuple[FreshStream, Address]:
+        return await self._inner.connect(addresses, deadline)
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> Task:
         return self._inner.spawn(coroutine)
@@ -301,11 +301,11 @@ class _MemoryBackend(_Delegating):
         await self._inner.sleep(0)
         return [(socket.AF_INET, (host, port))]
 
-    async def connect(self, address: Address, deadline: float) -> Stream:
+    async def connect(self, addresses: Sequence[Address], deadline: float) -> tuple[FreshStream, Address]:
         await self._inner.sleep(0)
-        target = address.target
+        target = addresses[0].target
         host, port = (target, 0) if isinstance(target, str) else target[:2]
-        return _MemoryStream(self._inner, self._network._connect(host, port))
+        return _MemoryStream(self._inner, self._network._connect(host, port)), addresses[0]
 
 
 class _MemoryStream:
@@ -480,27 +480,25 @@ class _FaultyBackend(_Delegating):
             )
         return await self._inner.resolve(host, port, deadline)
 
-    async def connect(self, address: Address, deadline: float) -> Stream:
+    async def connect(self, addresses: Sequence[Address], deadline: float) -> tuple[FreshStream, Address]:
         fault = self._faults._step("connect")
         if fault is not None:
             _raise_fault("connect", fault)
-        stream = _FaultyStream(await self._inner.connect(address, deadline), self._faults)
+        inner, address = await self._inner.connect(addresses, deadline)
+        stream = _FaultyStream(inner, self._faults)
         self._faults._open[stream] = None
-        return stream
+        return stream, address
 
 
 class _FaultyStream:
     """A stream that may break at a step, and is broken from then on."""
 
-    def __init__(self, inner: Stream, faults: Faults) -> None:
+    def __init__(self, inner: FreshStream, faults: Faults) -> None:
+        self.info = inner.info
         self._inner = inner
         self._faults = faults
         self._broken_by: Fault | None = None
         self._has_lost = False
-
-    @property
-    def info(self) -> StreamInfo:
-        return self._inner.info
 
     @property
     def is_truncated(self) -> bool:

@@ -134,7 +134,8 @@ async def test_p07_a_banked_connection_expires_too(world: World) -> None:
 
     with ScriptedPeer(script) as peer, ScriptedPeer(serve) as other:
         url = peer.url.replace("127.0.0.1", "localhost")
-        http = world.pool(limits=httpcore.Limits(keepalive_expiry=0.6), network=httpcore.Network(resolver=resolve))
+        network = httpcore.Network(resolver=resolve, dns_cache_ttl=0)
+        http = world.pool(limits=httpcore.Limits(keepalive_expiry=0.6), network=network)
         held = await http.request("GET", url, stream=True)
         async with world.tasks() as tasks:
             waiting = tasks.start(lambda: http.request("GET", url))

@@ -1,7 +1,7 @@
 """trio, and whatever else anyio runs on: non-blocking sockets of our own, and anyio to wait for them.
 
-anyio's socket streams would cost more than the rest of a request; its waiting, its cancel scopes and its threads are
-what makes this work everywhere.
+anyio's socket streams would cost more than the rest of a request; its waiting and its cancel scopes are what makes this
+work everywhere.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from __future__ import annotations
 import contextvars
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
 import anyio
 import anyio.lowlevel
-import anyio.to_thread
 
-from .._errors import ConnectTimeout
-from .._streams import STOP_SECONDS, Address, Stream, Task, Timer
-from .sockets import SocketStream, connect_error, finish_connect, new_socket, start_connect
+from .._streams import STOP_SECONDS, Address, FreshStream, Task, Timer
+from .racing import race
+from .sockets import SocketStream
+from .threads import ask_system, in_thread
 
 T = TypeVar("T")
 
@@ -137,20 +137,8 @@ class AnyIOBackend:
     async def checkpoint(self) -> None:
         await anyio.lowlevel.checkpoint()
 
-    async def to_thread(self, function: Callable[[], T], deadline: float) -> T:
-        def work() -> T | Exception:
-            try:
-                return function()
-            except Exception as exc:  # its traceback leads to frames of trio's that hold what we return
-                return exc.with_traceback(None)
-
-        outcome = await self.until(anyio.to_thread.run_sync(work, abandon_on_cancel=True), deadline)
-        try:
-            if isinstance(outcome, Exception):
-                raise outcome
-            return outcome
-        finally:
-            del outcome
+    async def to_thread(self, function: Callable[[], T], deadline: float, key: Hashable | None = None) -> T:
+        return await in_thread(function, self, deadline, key)
 
     async def until(self, awaitable: Awaitable[T], deadline: float) -> T:
         with anyio.CancelScope(deadline=deadline):
@@ -158,23 +146,28 @@ class AnyIOBackend:
         raise TimeoutError
 
     async def resolve(self, host: str, port: int, deadline: float) -> Sequence[tuple[int, Any]]:
-        found = await self.to_thread(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), deadline)
-        return [(family, address) for family, _, _, _, address in found]
+        return await ask_system(host, port, self, deadline)
 
-    async def connect(self, address: Address, deadline: float) -> Stream:
-        sock = new_socket(address)
-        try:
-            if not start_connect(sock, address):
-                await self.until(anyio.wait_writable(sock), deadline)
-                finish_connect(sock)
-        except BaseException as exc:
-            sock.close()
-            if isinstance(exc, TimeoutError) and exc.errno is None:
-                raise ConnectTimeout(f"no connection to {address.peer} in time") from exc
-            if isinstance(exc, OSError):
-                raise connect_error(address, exc) from exc
-            raise
-        return AnyIOStream(sock)
+    async def connect(self, addresses: Sequence[Address], deadline: float) -> tuple[FreshStream, Address]:
+        sock, address = await race(addresses, deadline, self.now, self._wait_for_writable)
+        return AnyIOStream(sock), address
+
+    async def _wait_for_writable(self, sockets: Sequence[socket.socket], deadline: float) -> socket.socket | None:
+        writable: list[socket.socket] = []
+
+        async def wait(sock: socket.socket) -> None:
+            await anyio.wait_writable(sock)
+            writable.append(sock)
+            scope.cancel()
+
+        with anyio.CancelScope(deadline=deadline) as scope:
+            if len(sockets) == 1:
+                await anyio.wait_writable(sockets[0])
+                return sockets[0]
+            async with anyio.create_task_group() as tasks:
+                for sock in sockets:
+                    tasks.start_soon(wait, sock)
+        return writable[0] if writable else None
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> Task:
         """As a system task of trio's, because no nursery of ours outlives a request."""

@@ -12,13 +12,15 @@ import socket
 import time
 import warnings
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Hashable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar, cast
 
-from .._errors import ConnectTimeout, ReadError, ReadTimeout, WriteError, WriteTimeout
-from .._streams import STOP_SECONDS, Address, Stream, Task
-from .sockets import connect_error, describe, new_socket, readable_probe, set_options
+from .._errors import ReadError, ReadTimeout, WriteError, WriteTimeout
+from .._streams import STOP_SECONDS, Address, FreshStream, Task
+from .racing import race
+from .sockets import connect_error, describe, readable_probe, set_options, wait_for_writable
+from .threads import ask_system, in_thread
 
 T = TypeVar("T")
 
@@ -27,6 +29,8 @@ T = TypeVar("T")
 _READ_BYTES = 256 * 1024
 # Past this much unread, reading is paused (asyncio's own StreamReader: 2 x 64 KiB).
 _HIGH_WATER = 64 * 1024
+# How often an event loop that cannot tell of sockets (Windows' proactor) has us look for ourselves.
+_LOOK_SECONDS = 0.01
 # Bytes that the transport may hold before `send` waits: asyncio's default.
 _WRITE_HIGH_WATER = 64 * 1024
 
@@ -389,8 +393,8 @@ class AsyncioBackend:
     async def checkpoint(self) -> None:
         await asyncio.sleep(0)
 
-    async def to_thread(self, function: Callable[[], T], deadline: float) -> T:
-        return await self.until(self._loop.run_in_executor(None, function), deadline)
+    async def to_thread(self, function: Callable[[], T], deadline: float, key: Hashable | None = None) -> T:
+        return await in_thread(function, self, deadline, key)
 
     async def until(self, awaitable: Awaitable[T], deadline: float) -> T:
         async with asyncio.timeout(None if deadline == math.inf else deadline - time.monotonic()):
@@ -400,24 +404,45 @@ class AsyncioBackend:
                 del awaitable  # a future holds the error, whose traceback holds this frame
 
     async def resolve(self, host: str, port: int, deadline: float) -> Sequence[tuple[int, Any]]:
-        found = await self.until(self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM), deadline)
-        return [(family, address) for family, _, _, _, address in found]
+        return await ask_system(host, port, self, deadline)
 
-    async def connect(self, address: Address, deadline: float) -> Stream:
-        sock = new_socket(address)
+    async def connect(self, addresses: Sequence[Address], deadline: float) -> tuple[FreshStream, Address]:
+        sock, address = await race(addresses, deadline, self.now, self._wait_for_writable)
         try:
-            await self.until(self._loop.sock_connect(sock, address.target), deadline)
             stream = AsyncioStream(self._loop, sock, self._read_buffer())
             await self._loop.create_connection(lambda: stream, sock=sock)
             set_options(sock, address)  # uvloop has set its own after them
         except BaseException as exc:
             sock.close()
-            if isinstance(exc, TimeoutError) and not isinstance(exc, ConnectTimeout) and exc.errno is None:
-                raise ConnectTimeout(f"no connection to {address.peer} in time") from exc
             if isinstance(exc, OSError):
                 raise connect_error(address, exc) from exc
             raise
-        return stream
+        return stream, address
+
+    async def _wait_for_writable(self, sockets: Sequence[socket.socket], deadline: float) -> socket.socket | None:
+        loop = self._loop
+        woken: asyncio.Future[socket.socket | None] = loop.create_future()
+
+        def wake(sock: socket.socket | None) -> None:
+            if not woken.done():
+                woken.set_result(sock)
+
+        timer = None
+        try:
+            for sock in sockets:
+                loop.add_writer(sock, wake, sock)
+            if deadline < math.inf:
+                timer = loop.call_later(max(0.0, deadline - time.monotonic()), wake, None)
+            return await woken
+        except NotImplementedError:
+            await asyncio.sleep(min(_LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
+            return wait_for_writable(sockets, 0)
+        finally:
+            if timer is not None:
+                timer.cancel()
+            with suppress(NotImplementedError):
+                for sock in sockets:
+                    loop.remove_writer(sock)
 
     def _read_buffer(self) -> memoryview:
         if isinstance(self._loop, getattr(asyncio, "ProactorEventLoop", ())):

@@ -7,21 +7,14 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from .._errors import ConnectTimeout
-from .._streams import Address, Stream, Task, Timer
-from .sockets import (
-    SocketStream,
-    connect_error,
-    finish_connect,
-    milliseconds,
-    new_socket,
-    start_connect,
-    wait_for_socket,
-)
+from .._streams import Address, FreshStream, Task, Timer
+from .racing import race
+from .sockets import SocketStream, milliseconds, wait_for_socket, wait_for_writable
+from .threads import ask_system, in_thread
 
 T = TypeVar("T")
 
@@ -146,28 +139,8 @@ class BlockingBackend:
     async def checkpoint(self) -> None:
         return None
 
-    async def to_thread(self, function: Callable[[], T], deadline: float) -> T:
-        if deadline == math.inf:
-            return function()
-        outcome: list[T | BaseException] = []
-
-        def work() -> None:
-            try:
-                outcome.append(function())
-            except BaseException as exc:
-                outcome.append(exc)
-
-        thread = threading.Thread(target=work, name="httpcore", daemon=True)
-        thread.start()
-        thread.join(min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX))
-        try:
-            if not outcome:
-                raise TimeoutError
-            if isinstance(outcome[0], BaseException):
-                raise outcome[0]
-            return outcome[0]
-        finally:
-            outcome.clear()  # or the traceback of an error would make a cycle
+    async def to_thread(self, function: Callable[[], T], deadline: float, key: Hashable | None = None) -> T:
+        return await in_thread(function, self, deadline, key)
 
     async def until(self, awaitable: Awaitable[T], deadline: float) -> T:
         raise TypeError(
@@ -175,22 +148,14 @@ class BlockingBackend:
         )
 
     async def resolve(self, host: str, port: int, deadline: float) -> Sequence[tuple[int, Any]]:
-        found = await self.to_thread(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), deadline)
-        return [(family, address) for family, _, _, _, address in found]
+        return await ask_system(host, port, self, deadline)
 
-    async def connect(self, address: Address, deadline: float) -> Stream:
-        sock = new_socket(address)
-        try:
-            if not start_connect(sock, address):
-                if not wait_for_socket(sock, False, True, max(0.0, deadline - time.monotonic())):
-                    raise ConnectTimeout(f"no connection to {address.peer} in time")
-                finish_connect(sock)
-        except BaseException as exc:
-            sock.close()
-            if isinstance(exc, OSError) and not isinstance(exc, ConnectTimeout):
-                raise connect_error(address, exc) from exc
-            raise
-        return BlockingStream(sock)
+    async def connect(self, addresses: Sequence[Address], deadline: float) -> tuple[FreshStream, Address]:
+        sock, address = await race(addresses, deadline, self.now, self._wait_for_writable)
+        return BlockingStream(sock), address
+
+    async def _wait_for_writable(self, sockets: Sequence[socket.socket], deadline: float) -> socket.socket | None:
+        return wait_for_writable(sockets, max(0.0, deadline - time.monotonic()))
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> Any:
         raise NotImplementedError("blocking code runs nothing beside itself: see can_spawn")

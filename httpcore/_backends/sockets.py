@@ -11,7 +11,7 @@ import os
 import select
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -28,6 +28,7 @@ __all__ = [
     "set_options",
     "start_connect",
     "wait_for_socket",
+    "wait_for_writable",
 ]
 
 # Go's net package probes an idle connection after 15 s, every 15 s; Linux's TCP_USER_TIMEOUT then gives up on data that
@@ -67,6 +68,9 @@ def new_socket(address: Address) -> socket.socket:
             for name, value in _TCP_OPTIONS:
                 if hasattr(socket, name):
                     sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        if address.interface is not None:
+            # Once only: who has no right to change it may set it where it is not set yet.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, address.interface.encode() + b"\0")
         set_options(sock, address)
         if address.local is not None:
             sock.bind(address.local)
@@ -110,12 +114,25 @@ if hasattr(select, "poll"):
         poller.register(sock, (select.POLLIN if readable else 0) | (select.POLLOUT if writable else 0))
         return bool(poller.poll(milliseconds(seconds)))
 
+    def wait_for_writable(sockets: Sequence[socket.socket], seconds: float) -> socket.socket | None:
+        """One that became writable (or broke) within `seconds`."""
+        poller = select.poll()
+        for sock in sockets:
+            poller.register(sock, select.POLLOUT)
+        found = poller.poll(milliseconds(seconds))
+        return next((sock for sock in sockets if sock.fileno() == found[0][0]), None) if found else None
+
 else:
 
     def wait_for_socket(sock: socket.socket, readable: bool, writable: bool, seconds: float) -> bool:
         """Whether the socket became ready (or broke) within `seconds`."""
         reads, writes = [sock] if readable else [], [sock] if writable else []
         return any(select.select(reads, writes, reads + writes, None if seconds == math.inf else seconds))
+
+    def wait_for_writable(sockets: Sequence[socket.socket], seconds: float) -> socket.socket | None:
+        """One that became writable (or broke) within `seconds`."""
+        _, writable, broken = select.select([], sockets, sockets, None if seconds == math.inf else seconds)
+        return next(iter([*writable, *broken]), None)
 
 
 def readable_probe(sock: socket.socket) -> Callable[[], object]:
