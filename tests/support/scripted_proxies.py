@@ -124,7 +124,7 @@ class ProxyPeers:
     ) -> None:
         self.kind = kind
         self.inner = ca.server_context(*_NAMES) if kind.origin_scheme == "https" else None
-        """Of the origins, for `conn.start_tls`."""
+        """Of the origins; None in clear."""
         outer = ca.server_context() if kind.proxy_scheme == "https" else None
         self._ca = ca
 
@@ -136,6 +136,12 @@ class ProxyPeers:
                 serve(conn)
 
         self.proxy = ScriptedPeer(script, tls=outer, expect_disconnect=expect_disconnect, **options)  # type: ignore[arg-type]
+
+    @property
+    def tls(self) -> ssl.SSLContext:
+        """That of https origins, for `conn.start_tls`."""
+        assert self.inner is not None
+        return self.inner
 
     @property
     def url(self) -> str:
