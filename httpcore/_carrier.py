@@ -37,9 +37,6 @@ class Connection(Protocol):
     def keepalive(self) -> float | None:
         """Seconds for which the peer said it keeps the connection, or None."""
 
-    @property
-    def info(self) -> StreamInfo: ...
-
     def new_carrier(self) -> Carrier:
         """What carries the next exchange."""
 
@@ -66,6 +63,10 @@ class Carrier(Protocol):
 
     was_refused: bool
     trailers: Headers
+
+    @property
+    def info(self) -> StreamInfo:
+        """Facts about the connection, among them whether this is its first exchange."""
 
     @property
     def stream_id(self) -> int | None:

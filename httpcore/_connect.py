@@ -6,6 +6,7 @@ Nothing here knows the pool. Whatever fails or is cancelled leaves no socket ope
 from __future__ import annotations
 
 import sys
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from ._http11 import HTTP11Connection
 from ._proxy import Proxy
 from ._resolver import Names
 from ._route import Route
+from ._sessions import Sessions
 from ._streams import Backend, Stream
 from ._tunnel import connect_tunnel, socks_tunnel
 
@@ -33,13 +35,15 @@ _BACKOFF = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Dialing:
-    """What dialing needs to know of the pool: frozen, the same for every route. `names` is what the pool remembers."""
+    """What dialing needs to know of the pool: frozen, the same for every route. The pool remembers by `names` and
+    `sessions`."""
 
     http1_engine: str
     http2: HTTP2
     limits: Limits
     retries: int
     names: Names
+    sessions: Sessions
 
 
 async def connect(route: Route, dialing: Dialing, backend: Backend, clock: Clock) -> Connection:
@@ -101,14 +105,17 @@ def _is_refusal(exc: HTTPCoreError) -> bool:
 async def _open_stream(route: Route, dialing: Dialing, backend: Backend, clock: Clock, deadline: float) -> Stream:
     host, port = route.origin.host, route.origin.port
     stream = await dial(host, port, route.network, dialing.names, backend, clock, deadline)
-    return await _secure_origin(stream, route, backend, clock, deadline)
+    return await _secure_origin(stream, route, dialing, backend, clock, deadline)
 
 
-async def _secure_origin(stream: Stream, route: Route, backend: Backend, clock: Clock, deadline: float) -> Stream:
+async def _secure_origin(
+    stream: Stream, route: Route, dialing: Dialing, backend: Backend, clock: Clock, deadline: float
+) -> Stream:
     if route.ssl is None:
         return stream
     name = route.server_name or route.origin.host
-    return await _secure(stream, route.ssl, name, route.alpn, backend, clock, deadline)
+    resume = dialing.sessions, route
+    return await _secure(stream, route.ssl, name, route.alpn, resume, backend, clock, deadline)
 
 
 class _Through:
@@ -147,7 +154,7 @@ class _Through:
             if route.is_forwarded:
                 return stream
             stream = await self._tunnel(stream, route.proxies[-1], host, route.origin.port)
-            return await _secure_origin(stream, route, self._backend, clock, self._deadline)
+            return await _secure_origin(stream, route, self._dialing, self._backend, clock, self._deadline)
         except BaseException:
             stream.close()
             raise
@@ -164,8 +171,12 @@ class _Through:
     async def _secure_proxy(self, stream: Stream, proxy: Proxy) -> Stream:
         if proxy.scheme != "https":
             return stream
+        way = self._route.proxies[: self._route.proxies.index(proxy) + 1]
+        resume = self._dialing.sessions, (self._route.network, way)
         try:
-            return await _secure(stream, proxy.ssl, proxy.host, self._alpn, self._backend, self._clock, self._deadline)
+            return await _secure(
+                stream, proxy.ssl, proxy.host, self._alpn, resume, self._backend, self._clock, self._deadline
+            )
         except (ConnectError, ConnectTimeout) as exc:
             exc.args = (f"the proxy {proxy} was not reached: {exc}",)
             raise
@@ -190,11 +201,15 @@ async def _secure(
     config: SSLConfig | ssl.SSLContext,
     name: str,
     alpn: tuple[str, ...],
+    resume: tuple[Sessions, Hashable],
     backend: Backend,
     clock: Clock,
     deadline: float,
 ) -> Stream:
     """TLS with the peer called `name`, over `stream`, which is closed where that fails.
+
+    Args:
+        resume: where sessions are kept, and the way to the peer, which they are kept by.
 
     Raises: ConnectError, ConnectTimeout.
     """
@@ -205,7 +220,9 @@ async def _secure(
         context = await _context(config, alpn, backend, deadline)
         clock.phase = "in the TLS handshake"
         # A name may end in a dot in DNS, never in a certificate (RFC 6066, 3).
-        return await start_tls(stream, context, name.rstrip(".").partition("%")[0], deadline)
+        server_name = name.rstrip(".").partition("%")[0]
+        sessions, way = resume
+        return await start_tls(stream, context, server_name, deadline, now=backend.now, sessions=sessions, route=way)
     except BaseException as exc:
         stream.close()
         if isinstance(exc, TimeoutException) and not isinstance(exc, ConnectTimeout):

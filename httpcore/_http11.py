@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Self
 
 from ._clock import Clock
@@ -29,7 +30,7 @@ from ._errors import (
 )
 from ._headers import Headers
 from ._request import InformationalCallback, Request
-from ._streams import Backend, Stream, StreamInfo, Task
+from ._streams import Backend, Stream, Task
 from ._upload import CONTINUE_SECONDS, LAST_WORDS_SECONDS, PARTS_IN_A_ROW, SMALL_BODY, Upload
 
 __all__ = ["HTTP11Connection"]
@@ -51,12 +52,13 @@ class HTTP11Connection:
 
     Attributes:
         has_sent: whether any byte of the current request may have left.
+        info: facts about the connection, as of its current request.
         trailers: of the response whose body has ended.
     """
 
     __slots__ = (
-        "_backend", "_ended", "_engine", "_may_continue", "_on_informational", "_parts", "_send_error", "_sender",
-        "_stream", "_upload", "has_sent", "is_closed", "trailers",
+        "_backend", "_ended", "_engine", "_is_used", "_may_continue", "_on_informational", "_parts", "_send_error",
+        "_sender", "_stream", "_upload", "has_sent", "info", "is_closed", "trailers",
     )  # fmt: skip
 
     capacity: int | None = None
@@ -75,13 +77,11 @@ class HTTP11Connection:
         self._send_error: BaseException | None = None
         self._on_informational: InformationalCallback | None = None
         self._may_continue = False
+        self._is_used = False
+        self.info = stream.info
         self.has_sent = False
         self.is_closed = False
         self.trailers = Headers()
-
-    @property
-    def info(self) -> StreamInfo:
-        return self._stream.info
 
     @property
     def stream(self) -> Stream:
@@ -114,6 +114,10 @@ class HTTP11Connection:
 
     def new_carrier(self) -> Self:
         """One exchange after another: the connection itself carries each of them."""
+        if not self._is_used:
+            self._is_used = True
+        elif not self.info.reused:
+            self.info = replace(self.info, reused=True)
         return self
 
     def watch(self, on_change: Callable[[], None]) -> None:

@@ -17,6 +17,7 @@ import math
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from enum import Enum
 from types import TracebackType
 from typing import TypeVar
@@ -35,7 +36,7 @@ from ._errors import (
 )
 from ._headers import Pair
 from ._http2_stream import HTTP2Stream, Participant
-from ._streams import Backend, Stream, StreamInfo
+from ._streams import Backend, Stream
 
 __all__ = ["HTTP2Connection"]
 
@@ -92,6 +93,8 @@ class HTTP2Connection:
 
     def __init__(self, stream: Stream, engine: HTTP2Engine, backend: Backend, settings: HTTP2, limits: Limits) -> None:
         self._io = stream
+        self.info = stream.info
+        self.info_again = replace(stream.info, reused=True)
         self._engine = engine
         self.backend = backend
         self._settings = settings
@@ -116,10 +119,6 @@ class HTTP2Connection:
         self.is_closed = False
 
     # As the pool keeps it.
-
-    @property
-    def info(self) -> StreamInfo:
-        return self._io.info
 
     @property
     def capacity(self) -> int:

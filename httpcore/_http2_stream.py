@@ -37,13 +37,17 @@ _NOT_SENT = frozenset(
 
 
 class Multiplexer(Protocol):
-    """What a stream asks of its connection. All but `pump` are plain functions that never wait."""
+    """What a stream asks of its connection. All but `pump` are plain functions that never wait.
+
+    Attributes:
+        info: facts about it, for the first stream.
+        info_again: the same for all others.
+    """
 
     backend: Backend
     max_header_count: int
-
-    @property
-    def info(self) -> StreamInfo: ...
+    info: StreamInfo
+    info_again: StreamInfo
 
     @property
     def is_retiring(self) -> bool: ...
@@ -178,7 +182,8 @@ class HTTP2Stream(Participant):
 
     @property
     def info(self) -> StreamInfo:
-        return self._connection.info
+        # The first stream that a client opens is 1 (RFC 9113, 5.1.1).
+        return self._connection.info if self.stream_id == 1 else self._connection.info_again
 
     def credit(self, count: int) -> None:
         self._connection.credit(self, count)

@@ -26,14 +26,20 @@ class NetworkStream:
     __slots__ = ("_now", "_on_close", "_peer", "_stream", "_unread", "info")
 
     def __init__(
-        self, stream: Stream, unread: bytes, now: Callable[[], float], peer: str, on_close: Callable[[bool], None]
+        self,
+        stream: Stream,
+        info: StreamInfo,
+        unread: bytes,
+        now: Callable[[], float],
+        peer: str,
+        on_close: Callable[[bool], None],
     ) -> None:
         self._stream = stream
         self._unread = unread
         self._now = now
         self._peer = peer
         self._on_close: Callable[[bool], None] | None = on_close
-        self.info: StreamInfo = stream.info
+        self.info = info
 
     async def read(self, max_bytes: int = _READ_BYTES, timeout: float | None = None) -> bytes:
         """The next bytes, at least one and at most `max_bytes`; b"" when the peer has ended its side.

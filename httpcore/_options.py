@@ -15,6 +15,7 @@ from ._proxy import Proxy, as_proxies
 from ._request import Request
 from ._resolver import Names
 from ._route import Route, checked_server_name
+from ._sessions import Sessions
 from ._trace import Trace
 from ._urls import Origin
 
@@ -84,7 +85,7 @@ def make_options(
         None if decompress is None else checked_decompress(decompress),
         trace,
         backend,
-        Dialing(http1_engine, http2 if isinstance(http2, HTTP2) else HTTP2(), limits, retries, Names()),
+        Dialing(http1_engine, http2 if isinstance(http2, HTTP2) else HTTP2(), limits, retries, Names(), Sessions()),
     )
 
 

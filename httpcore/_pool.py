@@ -255,9 +255,9 @@ class ConnectionPool:
         network_stream = None
         if carrier.is_switched:
             end = partial(self._end_stream, entry, carrier, on_end)
-            network_stream = NetworkStream(carrier.stream, carrier.unread, backend.now, peer, end)
+            network_stream = NetworkStream(carrier.stream, carrier.info, carrier.unread, backend.now, peer, end)
         exchange.begin()
-        extensions: dict[str, object] = {"connection": connection.info}
+        extensions: dict[str, object] = {"connection": carrier.info}
         if carrier.stream_id is not None:
             extensions["stream_id"] = carrier.stream_id
         return self._response_type(request, head, exchange, decode, extensions, network_stream)
@@ -591,6 +591,7 @@ class ConnectionPool:
 
     def _close_now(self) -> None:
         self._cancel_timers()
+        self._options.dialing.sessions.close()
         self._change(self._state.close)
         self._close_doomed()
 
@@ -715,6 +716,7 @@ class ConnectionPool:
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
+        self._options.dialing.sessions.after_fork()
         self._start_empty(_abandon)
 
 

@@ -47,11 +47,18 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class StreamInfo:
-    """Facts about a stream. Addresses are as `socket.getpeername()` gives them; the TLS ones are None in the clear.
+    """Facts about a stream: `response.extensions["connection"]`. Those of TLS are None in the clear.
 
     Attributes:
+        remote_address, local_address: as `socket.getpeername()` and `getsockname()` give them.
+        tls_version, cipher: by OpenSSL's names, "TLSv1.3" and "TLS_AES_256_GCM_SHA384" for instance.
+        alpn: the protocol that was agreed upon, "h2" or "http/1.1", or None where the peer knows no ALPN.
+        peer_certificate: in DER.
+        resumed: whether a TLS session was resumed, in which the peer was verified when it began.
         resolve_seconds: how long it took to find the addresses of the name; about nothing for what is an address.
         connect_seconds: from the first attempt to connect, to whichever address, until one had succeeded.
+        tls_seconds: how long the TLS handshake took.
+        reused: whether the connection had carried a request before this one.
     """
 
     remote_address: object = None
@@ -60,8 +67,11 @@ class StreamInfo:
     cipher: str | None = None
     alpn: str | None = None
     peer_certificate: bytes | None = None
+    resumed: bool = False
     resolve_seconds: float | None = None
     connect_seconds: float | None = None
+    tls_seconds: float | None = None
+    reused: bool = False
 
 
 class Stream(Protocol):

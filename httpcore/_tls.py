@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import os
 import ssl
+import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 
 from ._config import SSLConfig
-from ._errors import ConnectError, ReadError, WriteError
+from ._errors import ConnectError, ReadError, WriteError, WriteTimeout
+from ._sessions import Sessions
 from ._streams import Stream
 
 __all__ = ["TLSStream", "known_context", "make_context", "start_tls"]
@@ -28,9 +31,12 @@ _RECORD = 16 * 1024
 _ENCRYPT = 256 * 1024
 # An answer to a key update has about 25 bytes; nobody honest asks for thousands while nothing is sent.
 _MAX_ANSWERS = 64 * 1024
+# What may come without a byte of data among it: a few tickets have some KB, and one record, of which only part has come
+# so far, 16. OpenSSL counts empty records and key updates, but no tickets.
+_MAX_BARREN = 1024 * 1024
 
 
-Stamps = tuple[tuple[int, int] | None, ...]
+Stamps = tuple[tuple[int, int] | str | None, ...]
 
 _contexts: dict[tuple[SSLConfig, tuple[str, ...]], tuple[Stamps, ssl.SSLContext]] = {}
 _contexts_lock = threading.Lock()
@@ -69,9 +75,10 @@ def make_context(config: SSLConfig, alpn: tuple[str, ...]) -> ssl.SSLContext:
 
 
 def _stamps(config: SSLConfig) -> Stamps:
-    """By which it is seen that files have changed: their times and sizes, None for one that is not there."""
+    """By which it is seen that files have changed: their times and sizes, None for one that is not there; and where
+    secrets are logged."""
     cert = () if config.cert is None else (config.cert,) if isinstance(config.cert, str) else config.cert[:2]
-    return tuple(map(_stamp, (*_root_paths(config), *cert)))
+    return (_key_log(), *map(_stamp, (*_root_paths(config), *cert)))
 
 
 def _stamp(path: str) -> tuple[int, int] | None:
@@ -80,6 +87,12 @@ def _stamp(path: str) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size
+
+
+def _key_log() -> str:
+    """The file that is to get the secrets of each connection, by the rule of `ssl.create_default_context`: `python -E`
+    takes nothing from the environment."""
+    return "" if sys.flags.ignore_environment else os.environ.get("SSLKEYLOGFILE", "")
 
 
 def _new_context(config: SSLConfig, alpn: tuple[str, ...]) -> ssl.SSLContext:
@@ -96,6 +109,8 @@ def _new_context(config: SSLConfig, alpn: tuple[str, ...]) -> ssl.SSLContext:
         context.load_cert_chain(parts[0], parts[1] if len(parts) > 1 else None, parts[2] if len(parts) > 2 else "")
     if alpn:
         context.set_alpn_protocols(list(alpn))
+    if path := _key_log():
+        context.keylog_filename = path
     return context
 
 
@@ -143,19 +158,33 @@ def _system_store_context() -> ssl.SSLContext:
     return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-async def start_tls(stream: Stream, context: ssl.SSLContext, server_name: str, deadline: float) -> TLSStream:
+async def start_tls(
+    stream: Stream,
+    context: ssl.SSLContext,
+    server_name: str,
+    deadline: float,
+    *,
+    now: Callable[[], float] = time.monotonic,
+    sessions: Sessions | None = None,
+    route: Hashable = None,
+) -> TLSStream:
     """Shake hands over `stream`, which is closed where that fails.
+
+    Args:
+        now: the world's clock, in seconds.
+        sessions: where a session to resume may be, and where this one is kept at the end; None resumes none.
+        route: what else decides who is at the other end. Sessions are shared only between equal ones.
 
     Raises: ConnectError, ReadTimeout, ReadError, WriteTimeout, WriteError.
     Cancellation: the stream is closed.
     """
     try:
-        tls = TLSStream(stream, context, server_name)
+        tls = TLSStream(stream, context, server_name, sessions, route)
     except BaseException:
         stream.close()
         raise
     try:
-        await tls.handshake(deadline)
+        await tls.handshake(deadline, now)
     except BaseException:
         tls.close()
         raise
@@ -163,33 +192,47 @@ async def start_tls(stream: Stream, context: ssl.SSLContext, server_name: str, d
 
 
 class TLSStream:
-    """A TLS client over another stream. See `Stream` for the contract."""
+    """A TLS client over another stream. See `Stream` for the contract, and `start_tls` for the arguments."""
 
     __slots__ = (
         "_failure",
         "_has_input",
         "_has_said_bye",
+        "_has_shaken_hands",
         "_incoming",
         "_is_blocked",
         "_is_ended",
         "_is_receiving",
+        "_is_within",
         "_lock",
         "_outgoing",
         "_plain",
+        "_session_key",
+        "_sessions",
         "_stream",
         "_tls",
         "info",
         "is_truncated",
     )
 
-    def __init__(self, stream: Stream, context: ssl.SSLContext, server_name: str) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        context: ssl.SSLContext,
+        server_name: str,
+        sessions: Sessions | None = None,
+        route: Hashable = None,
+    ) -> None:
         self._stream = stream
         # One thread may receive while another sends, and OpenSSL does not take both at once.
         self._lock = threading.Lock()
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
+        self._sessions = sessions
+        self._session_key = _session_key(context, server_name, route)
+        session = None if sessions is None else sessions.take(self._session_key)
         try:
-            self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
+            self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name, session=session)
         except ValueError as exc:
             raise ConnectError(f"{server_name[:80]!r} cannot be sent as a server name: {exc}") from exc
         self._failure: ssl.SSLError | None = None
@@ -197,12 +240,15 @@ class TLSStream:
         self._is_receiving = False
         self._is_blocked = False  # whether what was written has to wait to be taken
         self._has_input = False  # whether ciphertext, or its end, waits to be looked at
+        self._is_within = False  # whether OpenSSL may hold part of a record, whose rest is still to come
+        self._has_shaken_hands = False
         self._has_said_bye = False
         self._plain = b""  # decrypted while we were sending
         self.is_truncated = False
         self.info = stream.info
 
-    async def handshake(self, deadline: float) -> None:
+    async def handshake(self, deadline: float, now: Callable[[], float] = time.monotonic) -> None:
+        began = now()
         while True:
             try:
                 self._tls.do_handshake()
@@ -214,6 +260,7 @@ class TLSStream:
                 self._say_bye()
                 raise ConnectError(_handshake_reason(exc)) from exc
         await self._flush(deadline)
+        self._has_shaken_hands = True
         cipher = self._tls.cipher()
         self.info = replace(
             self._stream.info,
@@ -221,10 +268,14 @@ class TLSStream:
             cipher=cipher[0] if cipher else None,
             alpn=self._tls.selected_alpn_protocol(),
             peer_certificate=self._tls.getpeercert(binary_form=True),
+            resumed=self._tls.session_reused is True,
+            tls_seconds=now() - began,
+            reused=False,  # whatever a tunnel below says of itself
         )
 
     async def receive(self, max_bytes: int, deadline: float) -> bytes:
         data, self._plain = self._plain, b""
+        sealed, barren = b"", 0
         while not data and not self._is_ended:
             if not self._has_input:
                 self._is_receiving = True
@@ -236,15 +287,19 @@ class TLSStream:
             data = self._decrypt(max_bytes)
             if self._outgoing.pending:
                 self._answer()
+            if not data:
+                barren = _checked_barren(barren + len(sealed))
         return data
 
     def read(self, max_bytes: int) -> bytes | None:
         data, self._plain = self._plain, b""
+        barren = 0
         while not data and not self._is_ended:
             if not self._has_input:
                 sealed = self._stream.read(_RECEIVE)
                 if sealed is None:
                     return None
+                barren = _checked_barren(barren + len(sealed))
                 self._feed(sealed)
             data = self._decrypt(max_bytes)
             if self._outgoing.pending:
@@ -253,10 +308,12 @@ class TLSStream:
 
     def _answer(self) -> None:
         """Send what TLS itself has to say, about a key update for one, unless that would have to wait."""
-        if not self._is_blocked:
-            with suppress(WriteError):  # the peer is gone; what it has said can still be read
-                self.write(b"")
-        elif self._outgoing.pending > _MAX_ANSWERS:
+        with self._lock:
+            if not self._is_blocked:
+                with suppress(WriteError):  # the peer is gone; what it has said can still be read
+                    self._is_blocked = not self._stream.write(self._outgoing.read())
+                return
+        if self._outgoing.pending > _MAX_ANSWERS:
             raise ReadError("the peer asks for answers in TLS without end, and takes none")
 
     def _decrypt(self, max_bytes: int) -> bytes:
@@ -272,11 +329,12 @@ class TLSStream:
                     break
                 parts.append(part)
                 size += len(part)
-                self._has_input = bool(self._incoming.pending or self._tls.pending())
-                if not self._has_input:
+                # OpenSSL takes no more than a record from what has come, and we have taken all of that record.
+                if not self._incoming.pending:
+                    self._has_input = self._is_within = False
                     break
         except ssl.SSLWantReadError:
-            self._has_input = False
+            self._has_input, self._is_within = False, True
         except ssl.SSLZeroReturnError:
             self._is_ended = True
         except ssl.SSLEOFError:
@@ -297,49 +355,62 @@ class TLSStream:
                 self._incoming.write_eof()
 
     async def send(self, data: bytes, deadline: float, until_heard: bool = False) -> bool:
-        try:
-            if len(data) > _ENCRYPT:
-                return await self._send_large(memoryview(data), deadline, until_heard)
-            if data:
-                self._tls.write(data)
-        except ssl.SSLError as exc:
-            raise WriteError(f"TLS failed: {_reason(exc)}") from exc
-        is_unheard = await self._stream.send(self._outgoing.read(), deadline, until_heard)
-        self._is_blocked = False
+        is_unheard = not (until_heard and self._stream.is_readable())
+        if len(data) > _ENCRYPT:
+            is_unheard = await self._send_large(data, deadline, until_heard, is_unheard)
+        elif not self.write(data) and is_unheard:
+            is_unheard = await self._drain_sent(deadline, until_heard)
         return is_unheard or await self._listen(deadline, until_heard)
 
-    def write(self, data: bytes) -> bool:
+    async def _send_large(self, data: bytes, deadline: float, until_heard: bool, is_unheard: bool) -> bool:
+        """Piece by piece; once the peer was heard, the rest is only queued."""
         try:
+            for piece in _pieces(data):
+                if not self.write(piece) and is_unheard:
+                    is_unheard = await self._drain_sent(deadline, until_heard)
+        except WriteError as exc:
+            exc.request_sent = True
+            raise
+        return is_unheard
+
+    async def _drain_sent(self, deadline: float, until_heard: bool) -> bool:
+        """Wait until what was written is taken; whether the peer has said nothing meanwhile."""
+        try:
+            return await self.drain(deadline, until_heard) and not self._stream.is_readable()
+        except (WriteError, WriteTimeout) as exc:
+            exc.request_sent = True  # some of it may have been taken
+            raise
+
+    def write(self, data: bytes | memoryview) -> bool:
+        try:
+            # What TLS has numbered goes out in that order, and so both steps are one.
             with self._lock:
                 if data:
                     self._tls.write(data)
-                self._is_blocked = not self._stream.write(self._outgoing.read())
+                is_taken = self._stream.write(self._outgoing.read())
+                self._is_blocked = not is_taken
         except ssl.SSLError as exc:
             raise WriteError(f"TLS failed: {_reason(exc)}") from exc
-        return not self._is_blocked
+        return is_taken
 
     async def drain(self, deadline: float, until_heard: bool) -> bool:
         self._is_blocked = not await self._stream.drain(deadline, until_heard)
         return not self._is_blocked
 
-    async def _send_large(self, data: memoryview, deadline: float, until_heard: bool) -> bool:
-        is_unheard = True
-        for start in range(0, len(data), _ENCRYPT):
-            self._tls.write(data[start : start + _ENCRYPT])
-            is_unheard &= await self._stream.send(self._outgoing.read(), deadline, until_heard and is_unheard)
-        return is_unheard or await self._listen(deadline, until_heard)
-
     async def _listen(self, deadline: float, until_heard: bool) -> bool:
         """Take in what the peer says while we send: it counts only where it is more than TLS's own records."""
+        barren = 0
         while True:
             try:
-                self._feed(await self._stream.receive(_RECEIVE, deadline))
+                sealed = await self._stream.receive(_RECEIVE, deadline)
+                self._feed(sealed)
                 if self._has_plain_bytes():
                     return False
+                barren = _checked_barren(barren + len(sealed))
             except ReadError as exc:
                 exc.request_sent = True  # the stream below has taken what we sent
                 raise
-            if await self._stream.send(self._outgoing.read(), deadline, until_heard) or not until_heard:
+            if self.write(b"") or await self._drain_sent(deadline, until_heard) or not until_heard:
                 return True
 
     async def _flush(self, deadline: float) -> None:
@@ -359,31 +430,57 @@ class TLSStream:
         """Whether more than TLS's own records is there: tickets, most often, which are taken in here."""
         if self._is_receiving:  # what comes is for whoever waits for it
             return self._stream.is_readable()
-        while not (self._plain or self._is_ended or self._failure):
-            try:
+        if self._plain or self._is_ended or self._is_within or self._failure:
+            return True
+        return (self._has_input or self._stream.is_readable()) and self._has_more_than_records_of_tls()
+
+    def _has_more_than_records_of_tls(self) -> bool:
+        """Take in what has come while nobody asked. Part of a record counts, as nobody knows what it will be."""
+        barren = 0
+        try:
+            while not (self._plain or self._is_ended or self._is_within):
+                sealed = b""
                 if not self._has_input:
-                    if not self._stream.is_readable() or (sealed := self._stream.read(_RECEIVE)) is None:
+                    if (received := self._stream.read(_RECEIVE)) is None:
                         return False
-                    if not sealed:
+                    if not received:
                         return True  # the end, which whoever receives will be told again
+                    sealed = received
+                    barren = _checked_barren(barren + len(sealed))
                     self._feed(sealed)
                 self._plain = self._decrypt(_RECEIVE)
-            except ReadError:
-                return True
+                if self._is_within and sealed and _are_whole(sealed):
+                    self._is_within = False
+        except ReadError:
+            return True
         return True
 
     def watch(self, on_readable: Callable[[], None]) -> None:
         self._stream.watch(on_readable)
 
     def close(self, farewell: bytes = b"") -> None:
-        if farewell and not self._has_said_bye:
-            with suppress(ssl.SSLError):  # a courtesy: TLS itself may have failed
-                self._tls.write(farewell)
-        self._say_bye()
-        self._stream.close(self._outgoing.read())
+        with self._lock:
+            if farewell and not self._has_said_bye:
+                with suppress(ssl.SSLError):  # a courtesy: TLS itself may have failed
+                    self._tls.write(farewell)
+            self._say_bye()
+            self._keep_session()
+            last = self._outgoing.read()
+        self._stream.close(last)
 
     def abandon(self) -> None:
         self._stream.abandon()
+
+    def _keep_session(self) -> None:
+        """Leave the session to the next connection, unless this one ended badly (RFC 5246, 7.2.2)."""
+        sessions, self._sessions = self._sessions, None
+        if sessions is None or not self._has_shaken_hands or self._failure is not None:
+            return
+        # A context with TLS objects of its own may verify after the handshake, as truststore does, and OP_NO_TICKET is
+        # how its owner says that nothing is to be resumed.
+        if type(self._tls) is ssl.SSLObject and not self._tls.context.options & ssl.OP_NO_TICKET:
+            with suppress(ssl.SSLError, ValueError):  # what OpenSSL cannot copy is of no use
+                sessions.keep(self._session_key, self._tls)
 
     def _say_bye(self) -> None:
         """Leave a close_notify, or the alert of a failed handshake, for `close` to send."""
@@ -393,6 +490,32 @@ class TLSStream:
                 self._tls.unwrap()
             except (ssl.SSLError, ValueError):
                 return  # it waits for the peer's farewell, which we do not
+
+
+def _session_key(context: ssl.SSLContext, server_name: str, route: Hashable) -> Hashable:
+    """What has to be the same for a session to be resumed. A caller may have made their context stricter since."""
+    return route, context, server_name, context.verify_mode, context.check_hostname, context.verify_flags
+
+
+def _pieces(data: bytes) -> Iterator[memoryview]:
+    view = memoryview(data)
+    for start in range(0, len(view), _ENCRYPT):
+        yield view[start : start + _ENCRYPT]
+
+
+def _checked_barren(count: int) -> int:
+    """Raises: ReadError where so many bytes have come without data."""
+    if count > _MAX_BARREN:
+        raise ReadError("the peer sends records of TLS without end, and no data in them")
+    return count
+
+
+def _are_whole(sealed: bytes) -> bool:
+    """Whether bytes that begin with a record end with one: a header of 5, the last two its length (RFC 8446, 5.1)."""
+    at = 0
+    while at + 5 <= len(sealed):
+        at += 5 + int.from_bytes(sealed[at + 3 : at + 5])
+    return at == len(sealed)
 
 
 def _reason(exc: ssl.SSLError | ssl.CertificateError) -> str:

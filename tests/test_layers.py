@@ -48,6 +48,7 @@ FLOORS = (
         "_backends.asyncio",
         "_backends.anyio",
         "_backends.blocking",
+        "_sessions",
         "_tls",
     ),
     ("_carrier", "_upload", "_http11", "_http2_tunnel", "_http2_stream", "_http2"),

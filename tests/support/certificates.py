@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -100,3 +101,38 @@ def _general_name(name: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         return x509.DNSName(name)
+
+
+class Authority:
+    """A root that the client trusts, with what it issued, and others that it does not trust."""
+
+    def __init__(self, directory: Path) -> None:
+        self.root = root("the trusted root")
+        self.path = self.root.write_certificate(directory / "root.pem")
+        self._directory = directory
+
+    def issue(self, *names: str, **options: Any) -> ssl.SSLContext:
+        return issue(self.root, names, **options).server_context(self._directory)
+
+    def behind(self, intermediate: Identity, *names: str, **options: Any) -> ssl.SSLContext:
+        return issue(intermediate, names, **options).server_context(self._directory, intermediate)
+
+    def without_intermediate(self, *names: str) -> ssl.SSLContext:
+        return issue(self._intermediate(), names).server_context(self._directory)
+
+    def _intermediate(self, **options: Any) -> Identity:
+        return issue(self.root, (), **{"is_ca": True, "common_name": "an intermediate", **options})
+
+    def with_intermediate(self, *names: str, **options: Any) -> ssl.SSLContext:
+        return self.behind(self._intermediate(**options), *names)
+
+    def over_too_long_a_path(self, *names: str) -> ssl.SSLContext:
+        first = self._intermediate(path_length=0)
+        second = issue(first, (), is_ca=True, common_name="one too many")
+        return issue(second, names).server_context(self._directory, second, first)
+
+    def self_signed(self, *names: str) -> ssl.SSLContext:
+        return issue(None, names).server_context(self._directory)
+
+    def of_another_root(self, *names: str) -> ssl.SSLContext:
+        return self.behind(root("another root"), *names)

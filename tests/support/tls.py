@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import ssl
 from pathlib import Path
@@ -89,6 +90,19 @@ class CertificateAuthority:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
         return context
+
+
+def shake_hands(client: ssl.SSLContext, server: ssl.SSLContext) -> ssl.SSLObject:
+    """The client's side of a handshake in memory, with the tickets that the server sent and a byte after them."""
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = client.wrap_bio(to_client, to_server, server_hostname="localhost")
+    peer = server.wrap_bio(to_server, to_client, server_side=True)
+    for side in (tls, peer, tls, peer):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    peer.write(b"x")
+    assert tls.read(2) == b"x"
+    return tls
 
 
 def _server_context(leaf: trustme.LeafCert) -> ssl.SSLContext:

@@ -1,0 +1,248 @@
+"""FAULTS G: a handshake that fails is a `ConnectError` that says why, and leaves nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import httpcore
+from httpcore import ConnectError, ConnectTimeout, ReadError, RemoteProtocolError, SSLConfig
+from tests.support.peer import Conn, ScriptedPeer
+from tests.support.tls import CertificateAuthority
+from tests.support.tls_peers import hello
+from tests.support.worlds import World
+
+# Handshakes that fail
+
+
+async def fails_to_connect(
+    world: World, ca: CertificateAuthority, script: Callable[[Conn], None], words: str, **options: Any
+) -> str:
+    """A handshake with such a peer is a `ConnectError` within a second, and leaves nothing."""
+    http = world.pool(ssl=ca.client_context(), timeout=5, **options)
+    with ScriptedPeer(script, expect_disconnect=True) as peer:
+        began = time.monotonic()
+        with pytest.raises(ConnectError, match=words) as caught:
+            await http.request("GET", f"https://{peer.authority}/")
+        assert time.monotonic() - began < 4
+        assert not caught.value.request_sent
+        assert http.connections == []
+        await world.until(lambda: peer.open_connections == 0)
+    with ScriptedPeer(hello, tls=ca.server_context()) as good:
+        assert (await http.request("GET", good.url)).body == b"hello"
+    return str(caught.value)
+
+
+PLAIN = [
+    b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n",
+    b"220 smtp.example.org ESMTP\r\n",
+    b"\x00\x00\x00\x04\0\0\0\0\0",
+]
+
+
+@pytest.mark.parametrize("answer", PLAIN, ids=["HTTP/1.1", "SMTP", "HTTP/2"])
+async def test_g_plain_a_peer_that_speaks_no_tls_gives_a_hint(
+    world: World, ca: CertificateAuthority, answer: bytes
+) -> None:
+    def script(conn: Conn) -> None:
+        conn.recv()
+        conn.send(answer)
+        conn.wait_closed()
+
+    await fails_to_connect(world, ca, script, r"does not seem to speak TLS there, is it http://\?")
+
+
+async def test_https_asked_for_with_http_gives_a_hint_too(world: World) -> None:
+    def script(conn: Conn) -> None:
+        conn.recv()
+        conn.send(b"\x15\x03\x01\x00\x02\x02\x46")  # the alert protocol_version
+
+    http = world.pool()
+    with (
+        ScriptedPeer(script) as peer,
+        pytest.raises(RemoteProtocolError, match="seems to speak TLS there: is it https:"),
+    ):
+        await http.request("GET", peer.url)
+
+
+def server_flight(conn: Conn, context: ssl.SSLContext) -> bytes:
+    """What a server answers to the ClientHello."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing, server_side=True)
+    while not outgoing.pending:
+        incoming.write(conn.recv())
+        try:
+            tls.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+    return outgoing.read()
+
+
+# Within the header of the first record, within the ServerHello, at and after its end, within what is encrypted, before
+# the last byte, and all of it: the client's Finished meets nobody.
+CUTS = [0, 1, 5, 6, 60, 127, 128, 200, 500, -1, None]
+
+
+@pytest.mark.parametrize("end", ["FIN", "RST"])
+@pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
+async def test_g_hs_close_an_end_at_any_step_of_the_handshake_is_a_connect_error(
+    world: World, ca: CertificateAuthority, version: str, end: str
+) -> None:
+    context = ca.server_context()
+    context.maximum_version = ssl.TLSVersion[version]
+    cuts = CUTS if version == "TLSv1_2" else CUTS[:-1]  # in TLS 1.3 the client would be done
+
+    def script(conn: Conn) -> None:
+        cut = cuts[conn.index]
+        flight = server_flight(conn, context)
+        conn.send(flight[:cut])
+        if end == "RST":
+            conn.rst()
+        else:
+            conn.fin()
+            conn.wait_closed()
+
+    http = world.pool(ssl=ca.client_context())
+    with ScriptedPeer(script, expect_disconnect=True) as peer:
+        for cut in cuts:
+            with pytest.raises(ConnectError) as caught:
+                await http.request("GET", f"https://{peer.authority}/")
+            assert "handshake" in str(caught.value), cut
+            assert not caught.value.request_sent
+            assert http.connections == []
+        assert peer.accepted == len(cuts)
+
+
+async def test_e_tls_hang_a_peer_that_never_answers_is_a_connect_timeout(
+    world: World, ca: CertificateAuthority
+) -> None:
+    def script(conn: Conn) -> None:
+        conn.recv()
+        conn.wait_closed()
+
+    http = world.pool(ssl=ca.client_context(), timeout=httpcore.Timeout(30, connect=0.3))
+    with ScriptedPeer(script) as peer:
+        with pytest.raises(ConnectTimeout, match=r"did not complete the TLS handshake in time .*in the TLS handshake"):
+            await http.request("GET", f"https://{peer.authority}/")
+        await world.until(lambda: peer.open_connections == 0)
+
+
+GARBAGE = {
+    "an oversize record": b"\x16\x03\x03\xff\xff" + b"x" * 0xFFFF,
+    "an unknown content type": b"\x63\x03\x03\x00\x01x",
+    "a bad version": b"\x16\x09\x09\x00\x01x",
+    "a flood of warning alerts": b"\x15\x03\x03\x00\x02\x01\x5a" * 10_000,
+    "a fatal alert": b"\x15\x03\x03\x00\x02\x02\x28",
+    "application data too early": b"\x17\x03\x03\x00\x05hello",
+    "a flood of empty records": b"\x16\x03\x03\x00\x00" * 10_000,
+    "a handshake message of 16 MB": b"\x16\x03\x03\x40\x00\x02\xff\xff\xff" + b"x" * (0x4000 - 4),
+    "noise": bytes(range(256)) * 64,
+}
+
+
+@pytest.mark.parametrize("kind", GARBAGE)
+async def test_g_garbage_nonsense_in_the_handshake_is_a_connect_error(
+    world: World, ca: CertificateAuthority, kind: str
+) -> None:
+    def script(conn: Conn) -> None:
+        conn.recv()
+        conn.send(GARBAGE[kind])
+        conn.wait_closed()
+
+    await fails_to_connect(world, ca, script, "the TLS handshake failed: .+")
+
+
+async def test_g_garbage_a_handshake_byte_by_byte_is_no_garbage(world: World, ca: CertificateAuthority) -> None:
+    def script(conn: Conn) -> None:
+        send_all = conn.socket.sendall
+
+        def bytewise(data: bytes) -> None:
+            for index in range(len(data)):
+                send_all(data[index : index + 1])
+
+        conn.socket.sendall = bytewise  # type: ignore[method-assign]
+        conn.start_tls(ca.server_context())
+        hello(conn)
+
+    http = world.pool(ssl=ca.client_context())
+    with ScriptedPeer(script) as peer:
+        assert (await http.request("GET", f"https://{peer.authority}/")).body == b"hello"
+
+
+async def test_g_tls11_a_peer_that_speaks_only_what_is_broken_is_refused(
+    world: World, ca: CertificateAuthority
+) -> None:
+    context = ca.server_context()
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+
+    def script(conn: Conn) -> None:
+        with pytest.raises(ssl.SSLError):
+            conn.start_tls(context)
+
+    await fails_to_connect(world, ca, script, "the TLS handshake failed: .*(version|protocol)")
+
+
+async def test_g_no_overlap_a_peer_without_a_common_cipher_is_a_connect_error(
+    world: World, ca: CertificateAuthority
+) -> None:
+    context = ca.server_context()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("ECDHE-ECDSA-NULL-SHA:@SECLEVEL=0")
+
+    def script(conn: Conn) -> None:
+        with pytest.raises(ssl.SSLError):
+            conn.start_tls(context)
+
+    await fails_to_connect(world, ca, script, "the TLS handshake failed: .*handshake failure")
+
+
+def test_g_reneg_our_own_contexts_refuse_renegotiation_and_compression(ca: CertificateAuthority) -> None:
+    from httpcore._tls import make_context
+
+    for config in (SSLConfig(), SSLConfig(verify=ca.pem_path), SSLConfig(verify=False), SSLConfig(truststore=True)):
+        context = make_context(config, ("http/1.1",))
+        assert context.options & ssl.OP_NO_RENEGOTIATION
+        assert context.options & ssl.OP_NO_COMPRESSION
+        assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+        assert (context.verify_mode == ssl.CERT_REQUIRED) == (context.check_hostname) == (config.verify is not False)
+
+
+@contextlib.contextmanager
+def openssl_server(ca: CertificateAuthority, commands: bytes) -> Iterator[int]:
+    """The port of an `openssl s_server` that is given these commands once the handshake is over."""
+    command = ["openssl", "s_server", "-accept", "127.0.0.1:0", "-tls1_2", "-cert", str(ca.server_chain_path)]
+    command += ["-cert_chain", str(ca.server_chain_path), "-key", str(ca.server_key_path), "-naccept", "1"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        stdin, output = server.stdin, iter(server.stdout)
+
+        def command_when_connected() -> None:
+            if any(b"Secure Renegotiation IS" in line for line in output):
+                stdin.write(commands)
+                stdin.flush()
+
+        listening = next(line for line in output if line.startswith(b"ACCEPT"))
+        commander = threading.Thread(target=command_when_connected)
+        commander.start()
+        try:
+            yield int(listening.rpartition(b":")[2])
+        finally:
+            server.kill()
+            commander.join()
+
+
+async def test_g_reneg_a_peer_that_asks_for_renegotiation_is_refused(world: World, ca: CertificateAuthority) -> None:
+    http = world.pool(ssl=SSLConfig(verify=ca.pem_path))
+    with openssl_server(ca, b"R\n") as port, pytest.raises(ReadError, match="handshake failure"):
+        await http.request("GET", f"https://127.0.0.1:{port}/")
