@@ -202,18 +202,11 @@ class HTTP2Connection:
             stream_id = stream.stream_id
             if self._is_blocked or stream_id not in self._streams:
                 return None
-            allowed = min(len(data), _SEND, self._engine.window(stream_id)) if data else 0
-            if data and allowed <= 0:
+            assert stream_id is not None
+            is_end = is_end and len(data) <= _SEND
+            sent = self._engine.send_data(stream_id, data[:_SEND], is_end)
+            if data and not sent:
                 return None
-            largest, sent = self._engine.max_frame, 0
-            while True:
-                part = data[sent : min(sent + largest, allowed)]
-                sent += len(part)
-                is_last = sent == len(data)
-                if part or (is_last and is_end):
-                    self._engine.send_data(stream_id, bytes(part), is_last and is_end)
-                if sent >= allowed:
-                    break
             if is_end and sent == len(data):
                 self._note_sent(stream)
             return sent

@@ -8,15 +8,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import hpack
-from hyperframe.frame import DataFrame, Frame, HeadersFrame, RstStreamFrame, SettingsFrame, WindowUpdateFrame
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from httpcore import HTTP2
 from httpcore._engines.h2 import H2Engine
 from httpcore._engines.http2 import ErrorCode
+from tests.support.http2_frames import (
+    DataFrame,
+    Frame,
+    HeadersFrame,
+    RstStreamFrame,
+    SettingsFrame,
+    WindowUpdateFrame,
+    frames_of,
+)
 
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _GET = [(b":method", b"GET"), (b":authority", b"a"), (b":scheme", b"http"), (b":path", b"/")]
 _WINDOW = 65_535
 _CONNECTION_WINDOW = 100_000
@@ -38,12 +45,8 @@ class Peer:
         self.hear()
 
     def hear(self) -> list[Frame]:
-        data, frames = self.engine.take_output().removeprefix(_PREFACE), []
-        while data:
-            frame, length = Frame.parse_frame_header(memoryview(data[:9]))
-            frame.parse_body(memoryview(data[9 : 9 + length]))
-            data = data[9 + length :]
-            frames.append(frame)
+        frames = frames_of(self.engine.take_output())
+        for frame in frames:
             if isinstance(frame, WindowUpdateFrame):
                 self.windows[frame.stream_id] = self.windows.get(frame.stream_id, 0) + frame.window_increment
         return frames

@@ -1,15 +1,16 @@
 """HTTP/2 by the h2 library.
 
-h2 writes all that we send, and keeps the settings and the windows for it. What we receive of streams is read here,
-frame by frame, and decompressed by hpack: h2 takes a malformed response for an error of the connection, where RFC 9113,
-8.1.1 says of the stream; it takes no frame after a GOAWAY, although streams below the last one go on (6.8); it answers
-each frame that was on its way when we reset its stream (5.1); and it prints every frame into a log that nobody reads.
-Frames that ask for work and bring nothing forward are counted here as well.
+h2 keeps what belongs to the connection as a whole: the preface, the settings of both sides, PING and GOAWAY. Streams
+and all windows are kept here, frame by frame, with hpack, and h2 never hears of them: it takes a malformed response for
+an error of the connection, where RFC 9113, 8.1.1 says of the stream; it takes no frame after a GOAWAY, although streams
+below the last one go on (6.8); it answers each frame that was on its way when we reset its stream (5.1); and for each
+frame it makes an object, copies what it carries, and prints it into a log that nobody reads. Frames that ask for work
+and bring nothing forward are counted here as well.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
+import struct
 from typing import NoReturn
 
 import h2.config
@@ -33,6 +34,9 @@ _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PUSH_PROMISE, _PING, _GOAWAY, _WINDOW_
 )
 _END_STREAM, _ACK, _END_HEADERS, _PADDED, _HAS_PRIORITY = 0x1, 0x1, 0x4, 0x8, 0x20
 _HEADER = 9
+# Its length in two pieces, its type, its flags, its stream (RFC 9113, 4.1).
+_HEAD = struct.Struct(">BHBBI")
+_NUMBER = struct.Struct(">I")
 # Frames of one size (RFC 9113, 6.4, 6.7 and 6.9), and of one at least (6.8).
 _SIZES = {_RST_STREAM: 4, _PING: 8, _WINDOW_UPDATE: 4}
 _LEAST_GOAWAY = 8
@@ -41,6 +45,12 @@ _ON_STREAMS = frozenset({_DATA, _HEADERS, _RST_STREAM, _WINDOW_UPDATE, _CONTINUA
 # And which only on none.
 _ON_NONE = frozenset({_SETTINGS, _PING, _GOAWAY})
 _DEFAULT_WINDOW = 65_535
+_MAX_WINDOW = 2**31 - 1
+# What every peer takes in one frame (RFC 9113, 6.5.2).
+_DEFAULT_FRAME = 16_384
+# Bytes of the table that our header blocks refer to, where the peer allows more: what nghttp2 keeps to, and hpack looks
+# through all of it for each field.
+_MAX_TABLE = 4096
 # RFC 9113, 6.5.2 and 3.4: what to assume until the peer has sent its settings.
 _MAX_STREAMS_UNTIL_SAID = 100
 _LAST_STREAM_ID = 2**31 - 1
@@ -65,14 +75,16 @@ class _Open:
     """What is kept of a stream that has not ended.
 
     Attributes:
+        room: bytes that we may send before we hear from the peer; below 0 where its settings took some back.
         left: bytes that the peer may send before it hears from us.
         unused: bytes that were used, and not given back to that window yet.
         is_ended: whether all of its response has come.
     """
 
-    __slots__ = ("is_ended", "left", "unused")
+    __slots__ = ("is_ended", "left", "room", "unused")
 
-    def __init__(self, window: int) -> None:
+    def __init__(self, room: int, window: int) -> None:
+        self.room = room
         self.left = window
         self.unused = 0
         self.is_ended = False
@@ -88,7 +100,6 @@ class H2Engine:
 
     def __init__(self, settings: HTTP2, max_head: int) -> None:
         self.max_streams = _MAX_STREAMS_UNTIL_SAID
-        self.max_frame = 16_384
         self.has_extended_connect = False
         self._max_head = max_head
         self._received = bytearray()
@@ -99,16 +110,21 @@ class H2Engine:
         self._next_id = 1
         self._stream_window = settings.stream_window
         self._window = self._left = settings.connection_window
-        self._window_updates: list[bytes] = []
+        self._initial_room = self._room = _DEFAULT_WINDOW
+        self._max_frame = _DEFAULT_FRAME
+        self._output: list[bytes | memoryview] = []
         # A header block in the making: its stream, the flags of its first frame, its parts.
         self._block_id = self._block_flags = 0
         self._block: list[bytes] = []
+        self._encoder = hpack.Encoder()
+        self._table_sizes: list[int] = []
         self._decoder = hpack.Decoder()
         self._decoder.max_header_list_size = max_head
         self._conn = _make_connection(settings, max_head)
         self._conn.initiate_connection()
+        self._take_over()
         if settings.connection_window > _DEFAULT_WINDOW:
-            self._conn.increment_flow_control_window(settings.connection_window - _DEFAULT_WINDOW)
+            self._open_window(0, settings.connection_window - _DEFAULT_WINDOW)
 
     # Sending.
 
@@ -116,24 +132,67 @@ class H2Engine:
         stream_id = self._next_id
         if stream_id > _LAST_STREAM_ID:
             return None
-        sent = [
-            hpack.NeverIndexedHeaderTuple(*field) if field[0] in _SENSITIVE else hpack.HeaderTuple(*field)
-            for field in fields
-        ]
-        self._conn.send_headers(stream_id, sent, is_end)
+        self._send_headers(stream_id, fields, is_end)
         self._next_id = stream_id + 2
-        self._open[stream_id] = _Open(self._stream_window)
+        self._open[stream_id] = _Open(self._initial_room, self._stream_window)
         return stream_id
 
-    def send_data(self, stream_id: int, data: bytes, is_end: bool) -> None:
-        self._idle_frames = max(0, self._idle_frames - _PROGRESS)
-        self._conn.send_data(stream_id, data, is_end)
+    def send_data(self, stream_id: int, data: memoryview, is_end: bool) -> int:
+        stream, size = self._open[stream_id], len(data)
+        allowed = max(0, min(size, stream.room, self._room))
+        if not allowed and (size or not is_end):
+            return 0
+        sent = 0
+        while True:
+            end = min(sent + self._max_frame, allowed)
+            self._send_head(end - sent, _DATA, _END_STREAM if is_end and end == size else 0, stream_id)
+            self._output.append(data[sent:end])
+            self._idle_frames = max(0, self._idle_frames - _PROGRESS)
+            sent = end
+            if sent == allowed:
+                break
+        stream.room -= sent
+        self._room -= sent
+        return sent
 
     def send_trailers(self, stream_id: int, fields: list[Pair]) -> None:
-        self._conn.send_headers(stream_id, [hpack.HeaderTuple(*field) for field in fields], True)
+        self._send_headers(stream_id, fields, True)
 
-    def window(self, stream_id: int) -> int:
-        return self._conn.local_flow_control_window(stream_id)
+    def _send_headers(self, stream_id: int, fields: list[Pair], is_end: bool) -> None:
+        self._resize_table()
+        block = self._encoder.encode(
+            [
+                hpack.NeverIndexedHeaderTuple(*pair) if pair[0] in _SENSITIVE else hpack.HeaderTuple(*pair)
+                for pair in fields
+            ]
+        )
+        kind, flags = _HEADERS, _END_STREAM if is_end else 0
+        while len(block) > self._max_frame:
+            self._send_head(self._max_frame, kind, flags, stream_id)
+            self._output.append(block[: self._max_frame])
+            block, kind, flags = block[self._max_frame :], _CONTINUATION, 0
+        self._send_head(len(block), kind, flags | _END_HEADERS, stream_id)
+        self._output.append(block)
+
+    def _resize_table(self) -> None:
+        """To the smallest size that was agreed upon since the last block, and to the last (RFC 7541, 4.2). hpack would
+        say the sizes between as well, some of which may be more than is allowed by now."""
+        for size in self._table_sizes:
+            if size != self._encoder.header_table_size:
+                self._encoder.header_table_size = size
+        self._table_sizes.clear()
+
+    def _send_head(self, length: int, kind: int, flags: int, stream_id: int) -> None:
+        self._output.append(_HEAD.pack(length >> 16, length & 0xFFFF, kind, flags, stream_id))
+
+    def _send_number(self, kind: int, stream_id: int, number: int) -> None:
+        self._send_head(4, kind, 0, stream_id)
+        self._output.append(_NUMBER.pack(number))
+
+    def _take_over(self) -> None:
+        """Put what h2 has to say behind what we had: called wherever h2 may have something."""
+        if said := self._conn.data_to_send():
+            self._output.append(said)
 
     def credit(self, stream_id: int, count: int) -> bool:
         stream = self._open.get(stream_id)
@@ -148,30 +207,27 @@ class H2Engine:
         return True
 
     def _open_window(self, stream_id: int, increment: int) -> None:
-        head = bytes((0, 0, 4, _WINDOW_UPDATE, 0)) + stream_id.to_bytes(4, "big")
-        self._window_updates.append(head + increment.to_bytes(4, "big"))
+        self._send_number(_WINDOW_UPDATE, stream_id, increment)
 
     def reset(self, stream_id: int, code: int) -> None:
         if stream_id in self._open:
-            with suppress(h2.exceptions.StreamClosedError):  # we have ended it, and h2 knows no more of it
-                self._conn.reset_stream(stream_id, code)
+            self._send_number(_RST_STREAM, stream_id, code)
             self.forget(stream_id)
 
     def forget(self, stream_id: int) -> None:
         self._open.pop(stream_id, None)
-        self._conn.streams.pop(stream_id, None)
 
     def ping(self) -> None:
         self._conn.ping(b"httpcore")
+        self._take_over()
 
     def go_away(self, code: int) -> None:
         self._conn.close_connection(code)
+        self._take_over()
 
     def take_output(self) -> bytes:
-        output = self._conn.data_to_send()
-        if self._window_updates:
-            output += b"".join(self._window_updates)
-            self._window_updates.clear()
+        output = b"".join(self._output)
+        self._output.clear()
         return output
 
     # Receiving.
@@ -235,7 +291,7 @@ class H2Engine:
             last, code = int.from_bytes(payload[:4], "big") & _MASK, int.from_bytes(payload[4:8], "big")
             events.going_away(last, code, payload[8:])
         elif kind == _WINDOW_UPDATE:
-            self._receive_window_update(head, stream_id, payload, events)
+            self._receive_window_update(stream_id, int.from_bytes(payload, "big") & _MASK, events)
         elif kind in (_SETTINGS, _PING):
             self._feed(head + payload, events)
 
@@ -328,29 +384,33 @@ class H2Engine:
         except Exception as exc:  # hpack has no error of its own for some of what it cannot decode
             self._break(ErrorCode.COMPRESSION_ERROR, f"the peer sent a header block that does not decode: {exc}", exc)
 
-    def _receive_window_update(self, head: bytes, stream_id: int, payload: bytes, events: HTTP2Events) -> None:
-        increment = int.from_bytes(payload, "big") & _MASK
-        if stream_id and stream_id not in self._open:
-            return
-        if stream_id and not increment:  # RFC 9113, 6.9: an error of the stream alone
-            self.reset(stream_id, ErrorCode.PROTOCOL_ERROR)
-            events.stream_reset(stream_id, ErrorCode.PROTOCOL_ERROR, False)
-        else:
-            self._feed(head + increment.to_bytes(4, "big"), events)
+    def _receive_window_update(self, stream_id: int, increment: int, events: HTTP2Events) -> None:
+        """What is wrong with the window of a stream is an error of the stream alone (RFC 9113, 6.9 and 6.9.1)."""
+        if not stream_id:
+            self._room += increment
+            if not increment or self._room > _MAX_WINDOW:
+                code = ErrorCode.FLOW_CONTROL_ERROR if increment else ErrorCode.PROTOCOL_ERROR
+                self._break(code, f"the peer opened the connection's window by {increment}, to {self._room} bytes")
+            events.window_opened(0)
+        elif (stream := self._open.get(stream_id)) is not None:
+            stream.room += increment
+            if not increment or stream.room > _MAX_WINDOW:
+                code = ErrorCode.FLOW_CONTROL_ERROR if increment else ErrorCode.PROTOCOL_ERROR
+                self.reset(stream_id, code)
+                events.stream_reset(stream_id, code, False)
+            else:
+                events.window_opened(stream_id)
 
     def _feed(self, frame: bytes, events: HTTP2Events) -> None:
-        """Let h2 have a frame about what we may send."""
+        """Let h2 have a frame of the connection's own: SETTINGS or PING, or an answer to one."""
         try:
             happened = self._conn.receive_data(frame)
         except h2.exceptions.ProtocolError as exc:  # for which h2 has made a GOAWAY
             raise RemoteProtocolError(f"the peer broke HTTP/2: {exc or type(exc).__name__}") from exc
+        finally:
+            self._take_over()
         for event in happened:
             match event:
-                case h2.events.WindowUpdated():
-                    events.window_opened(event.stream_id or 0)
-                case h2.events.StreamReset():
-                    self.forget(event.stream_id)
-                    events.stream_reset(event.stream_id, int(event.error_code or 0), False)
                 case h2.events.RemoteSettingsChanged():
                     self._note_settings(event, events)
                 case h2.events.PingAckReceived():
@@ -358,6 +418,7 @@ class H2Engine:
 
     def _break(self, code: ErrorCode, reason: str, cause: Exception | None = None) -> NoReturn:
         self._conn.close_connection(code, last_stream_id=0)
+        self._take_over()
         raise RemoteProtocolError(f"{reason} ({name_of(code)})") from cause
 
     def _note_settings(self, event: h2.events.RemoteSettingsChanged, events: HTTP2Events) -> None:
@@ -366,10 +427,21 @@ class H2Engine:
         if push is not None and push.new_value:
             self._break(ErrorCode.PROTOCOL_ERROR, "the peer offers to be pushed to, which only a client may")
         self.max_streams = remote.max_concurrent_streams
-        self.max_frame = remote.max_frame_size
         self.has_extended_connect = bool(remote.enable_connect_protocol)
+        self._max_frame = remote.max_frame_size
+        table = min(remote.header_table_size, _MAX_TABLE)
+        self._table_sizes = [min(self._table_sizes[0], table) if self._table_sizes else table, table]
+        self._resize_rooms(remote.initial_window_size)
         events.settings_received()
         events.window_opened(0)
+
+    def _resize_rooms(self, initial: int) -> None:
+        """Streams that are open gain or lose what new ones do (RFC 9113, 6.9.2)."""
+        gain, self._initial_room = initial - self._initial_room, initial
+        for stream in self._open.values():
+            stream.room += gain
+            if stream.room > _MAX_WINDOW:
+                self._break(ErrorCode.FLOW_CONTROL_ERROR, "the peer's settings open a stream's window too wide")
 
 
 def _check_table_updates(block: bytes) -> None:

@@ -71,25 +71,24 @@ class HTTP2Engine(Protocol):
 
     Attributes:
         max_streams: how many streams the peer takes at once.
-        max_frame: bytes of DATA that go into one frame at most.
         has_extended_connect: whether the peer takes CONNECT with a `:protocol` (RFC 8441).
     """
 
     max_streams: int
-    max_frame: int
     has_extended_connect: bool
 
     def open_stream(self, fields: list[Pair], is_end: bool) -> int | None:
         """Send a request head; its stream id, or None where none is left."""
 
-    def send_data(self, stream_id: int, data: bytes, is_end: bool) -> None:
-        """Send at most `window` bytes and at most `max_frame`."""
+    def send_data(self, stream_id: int, data: memoryview, is_end: bool) -> int:
+        """Send as much of a body as the windows allow, with its end behind the last byte. The bytes are not copied, and
+        must not change until `take_output`.
+
+        Returns: how much was sent.
+        """
 
     def send_trailers(self, stream_id: int, fields: list[Pair]) -> None:
         """End a body by trailers."""
-
-    def window(self, stream_id: int) -> int:
-        """How many bytes may be sent now."""
 
     def credit(self, stream_id: int, count: int) -> bool:
         """So many bytes of a body were used, and the peer may send as many again. Whether there is output for it."""

@@ -40,6 +40,7 @@ __all__ = [
     "Setting",
     "SettingsFrame",
     "WindowUpdateFrame",
+    "frames_of",
     "number",
     "raw_frame",
 ]
@@ -113,3 +114,15 @@ def raw_frame(kind: int, flags: int = 0, stream_id: int = 0, payload: bytes = b"
 def number(value: int, size: int = 4) -> bytes:
     """A number as the payload of a frame has it."""
     return value.to_bytes(size, "big")
+
+
+def frames_of(data: bytes) -> list[Frame]:
+    """Whole frames, behind the preface of a client or none."""
+    data, frames = data.removeprefix(PREFACE), []
+    while data:
+        frame, length = Frame.parse_frame_header(memoryview(data[:9]))
+        assert len(data) >= 9 + length, "a frame is cut"
+        frame.parse_body(memoryview(data[9 : 9 + length]))
+        data = data[9 + length :]
+        frames.append(frame)
+    return frames
