@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ._backends import NAMES, BackendChoice
 from ._config import HTTP2, Limits, SSLConfig, Timeout, as_ssl, as_timeout
@@ -26,6 +26,8 @@ __all__ = ["PoolOptions", "Routes", "checked_decompress", "make_options"]
 
 # Routes by origin are remembered to save making them; past this many the memory starts anew.
 _MAX_ROUTES = 1024
+# What of a request's extensions changes its route.
+_OF_ROUTES = frozenset({"sni_hostname", "network"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,32 +153,39 @@ class Routes:
         """Raises: TypeError, InvalidURL; OSError or ssl.SSLError where the files of `ssl` cannot be used; and whatever
         the caller's choice of a proxy raises."""
         origin, extensions = request.url.origin, request.extensions
-        name = extensions.get("sni_hostname") if extensions else None
-        if ssl is not None or name is not None or request.may_upgrade or not self._may_remember:
-            return self._make(
-                origin,
-                self._options.ssl if ssl is None else checked_ssl(ssl, self._options.alpn),
-                None if name is None else checked_server_name(name),
-                request.may_upgrade,
-            )
+        if (
+            ssl is not None
+            or request.may_upgrade
+            or not self._may_remember
+            or (extensions and not _OF_ROUTES.isdisjoint(extensions))
+        ):
+            return self._make(origin, ssl, extensions, request.may_upgrade)
         route = self._known.get(origin)
         if route is None:
             if len(self._known) >= _MAX_ROUTES:
                 self._known.clear()
-            route = self._known[origin] = self._make(origin, self._options.ssl, None, False)
+            route = self._known[origin] = self._make(origin, None, {}, False)
         return route
 
     def _make(
-        self, origin: Origin, ssl: SSLConfig | ssl_module.SSLContext, server_name: str | None, may_upgrade: bool
+        self,
+        origin: Origin,
+        ssl: SSLConfig | ssl_module.SSLContext | bool | None,
+        extensions: Mapping[str, object],
+        may_upgrade: bool,
     ) -> Route:
         options, proxies = self._options, self._proxies(origin)
+        secured = options.ssl if ssl is None else checked_ssl(ssl, options.alpn)
+        name, chosen = extensions.get("sni_hostname"), extensions.get("network")
+        server_name = None if name is None else checked_server_name(name)
+        network = options.network if chosen is None else cast("Network", chosen)
         if origin.scheme == "https":
-            return Route(origin, ssl, server_name, options.alpn, options.network, proxies)
+            return Route(origin, secured, server_name, options.alpn, network, proxies)
         # Upgrade is a matter between two neighbours, so that it needs a tunnel; as do proxies that cannot forward.
         is_forwarded = bool(proxies) and not proxies[-1].is_socks and "http/1.1" in options.alpn and not may_upgrade
         # Where nothing is agreed upon, HTTP/1.1 is spoken if it may be.
         alpn = options.alpn if is_forwarded and proxies[-1].scheme == "https" else options.alpn[-1:]
-        return Route(origin, None, None, alpn, options.network, proxies, is_forwarded)
+        return Route(origin, None, None, alpn, network, proxies, is_forwarded)
 
     def _proxies(self, origin: Origin) -> tuple[Proxy, ...]:
         chosen = self._options.proxy

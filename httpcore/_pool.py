@@ -170,7 +170,8 @@ class ConnectionPool:
                 "trailers": fields, or a function that returns them, sent after the body; "target": bytes sent
                 instead of the URL's path and query; "sni_hostname": the name sent and verified in TLS instead of the
                 URL's host; "max_decoded_ratio": how much a body that is read whole may grow by decoding; "protocol":
-                bytes, of an extended CONNECT over HTTP/2 (RFC 8441).
+                bytes, of an extended CONNECT over HTTP/2 (RFC 8441); "network": a `Network` instead of the pool's,
+                with connections of its own.
 
         Raises:
             LocalProtocolError, InvalidURL, UnsupportedProtocol, TypeError, ValueError: before anything was sent.

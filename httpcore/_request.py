@@ -14,6 +14,7 @@ from typing import cast
 from ._bodies import BodyTypes, make_body
 from ._errors import LocalProtocolError
 from ._headers import TOKEN, Headers, HeaderTypes, Pair, encode_headers
+from ._network import Network
 from ._urls import URL, Origin, parse_url
 
 __all__ = ["InformationalCallback", "Request", "TrailerTypes"]
@@ -33,7 +34,9 @@ _ONCE = frozenset({b"host", b"content-length", b"transfer-encoding"})
 _NOT_IN_TRAILERS = frozenset({b"host", b"content-length", b"transfer-encoding", b"content-encoding", b"trailer", b"te"})
 # Go's net/http server and nginx refuse heads far below this; it bounds a mistake, not a use.
 _MAX_HEAD = 1024 * 1024
-_EXTENSIONS = frozenset({"on_informational", "trailers", "target", "sni_hostname", "max_decoded_ratio", "protocol"})
+_EXTENSIONS = frozenset(
+    {"on_informational", "trailers", "target", "sni_hostname", "max_decoded_ratio", "protocol", "network"}
+)
 
 
 class Request:
@@ -46,7 +49,8 @@ class Request:
         body: bytes, str, a binary file, an iterable or async iterable of bytes.
         accept_encoding: the value added where the caller gave none; b"" adds none.
         allow_async: whether the body may be an async iterable.
-        extensions: "on_informational", "trailers", "target", "sni_hostname", "max_decoded_ratio", "protocol".
+        extensions: "on_informational", "trailers", "target", "sni_hostname", "max_decoded_ratio", "protocol",
+            "network".
 
     Raises:
         LocalProtocolError, InvalidURL, UnsupportedProtocol, StreamConsumed, TypeError, ValueError; nothing is sent.
@@ -245,6 +249,9 @@ def _checked_extensions(extensions: Mapping[str, object]) -> dict[str, object]:
         raise ValueError(
             f"the extension max_decoded_ratio is {ratio!r}; it is a number from 1 on, or None for no limit"
         )
+    network = checked.get("network")
+    if network is not None and not isinstance(network, Network):
+        raise TypeError(f"the extension network is a Network, not {type(network).__name__}")
     protocol = checked.get("protocol")
     if protocol is not None and (not isinstance(protocol, bytes) or TOKEN.fullmatch(protocol) is None):
         raise ValueError(f"the extension protocol is {protocol!r}; it is a token in bytes, such as b'websocket'")

@@ -13,13 +13,14 @@ from contextlib import contextmanager
 def black_hole(host: str = "127.0.0.1", port: int = 0) -> Iterator[tuple[str, int]]:
     """Host and port of a listening socket whose backlog is full: Linux drops further SYNs instead of refusing them."""
     with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = stack.enter_context(socket.socket(family))
         listener.bind((host, port))
         listener.listen(0)
-        address: tuple[str, int] = listener.getsockname()
+        address: tuple[str, int] = listener.getsockname()[:2]
         while not _is_known_to_be_full(listener):
             # A backlog of n holds n + 1; until it is full, connections succeed at once.
-            filler = stack.enter_context(socket.socket())
+            filler = stack.enter_context(socket.socket(family))
             filler.settimeout(0.5)
             try:
                 filler.connect(address)
