@@ -13,7 +13,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
-from typing import Any, Generic, TypeVar
+from types import TracebackType
+from typing import Any, Generic, TypeVar, cast
 
 from .._clock import EARLY
 from .._streams import Backend
@@ -38,7 +39,7 @@ class Flight(Generic[T]):
     __slots__ = ("_outcome", "_wakers")
 
     def __init__(self) -> None:
-        self._outcome: list[tuple[T, None] | tuple[None, BaseException]] = []
+        self._outcome: list[tuple[T | None, BaseException | None, TracebackType | None]] = []
         self._wakers: dict[object, Callable[[], object]] = {}
 
     @property
@@ -51,13 +52,14 @@ class Flight(Generic[T]):
         return bool(self._wakers)
 
     def succeed(self, value: T) -> None:
-        self._end((value, None))
+        self._end(value, None, None)
 
-    def fail(self, error: BaseException) -> None:
-        self._end((None, error.with_traceback(None)))  # which leads to frames that hold what holds the error
+    def fail(self, error: BaseException, traceback: TracebackType | None = None) -> None:
+        """Args: traceback: where it came from, without the frames that hold this flight, which would make a cycle."""
+        self._end(None, error, traceback)
 
-    def _end(self, outcome: Any) -> None:
-        self._outcome.append(outcome)
+    def _end(self, value: T | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._outcome.append((value, error, traceback))
         for wake in list(self._wakers.values()):
             wake()
 
@@ -90,13 +92,13 @@ class Seat(Generic[T]):
                 await self._event.wait(deadline if is_woken else min(deadline, backend.now() + _LOOK_SECONDS))
                 if not flight.is_over and backend.now() >= deadline - EARLY:
                     raise TimeoutError
-            value, error = flight._outcome[0]
+            value, error, traceback = flight._outcome[0]
             try:
                 if error is not None:
-                    raise error
-                return value  # type: ignore[return-value]  # one of the two is None
+                    raise error.with_traceback(traceback)
+                return cast("T", value)
             finally:
-                del error
+                del error, traceback
         finally:
             flight._wakers.pop(self, None)
             del flight, self
@@ -127,22 +129,36 @@ class _Threads:
         self._queue: deque[_Work] = deque()
         self._known: dict[Hashable, _Work] = {}
 
-    def begin(self, key: Hashable, function: Callable[[], Any], backend: Backend) -> Seat[Any]:
+    async def run(self, key: Hashable, function: Callable[[], Any], backend: Backend, deadline: float) -> Any:
+        """See `in_thread`."""
+        work, seat = self._begin(key, function, backend)
+        try:
+            return await seat.wait(deadline)
+        finally:
+            self._leave(work)
+            del work, seat  # they hold the error, whose traceback holds this frame
+
+    def _begin(self, key: Hashable, function: Callable[[], Any], backend: Backend) -> tuple[_Work, Seat[Any]]:
         """Wait for work of that key that is on its way, or for new work; None is a key of nobody else's.
 
         Raises: RuntimeError where the system has no more threads.
         """
         with self._changed:
             work = None if key is None else self._known.get(key)
-            if work is None:
-                self._call_a_thread()
-                work = _Work(key, function)
-                seat = work.flight.board(backend)  # before a thread sees it, which drops what nobody waits for
-                self._queue.append(work)
-                if key is not None:
-                    self._known[key] = work
-                return seat
-            return work.flight.board(backend)
+            if work is not None:
+                return work, work.flight.board(backend)
+            self._call_a_thread()
+            work = _Work(key, function)
+            seat = work.flight.board(backend)  # before a thread sees it, which drops what nobody waits for
+            self._queue.append(work)
+            if key is not None:
+                self._known[key] = work
+            return work, seat
+
+    def _leave(self, work: _Work) -> None:
+        """Whoever is the last to be told forgets it: until then who comes is told as well, instead of asking anew."""
+        if work.flight.is_over and not work.flight.is_wanted:
+            self._forget(work)
 
     def _call_a_thread(self) -> None:
         if self._idle > len(self._queue):
@@ -163,12 +179,11 @@ class _Threads:
                 value = work.function()
             except BaseException as exc:
                 error = exc
-            with self._changed:
-                self._forget(work)
             if error is None:
                 work.flight.succeed(value)
             else:
-                work.flight.fail(error)
+                work.flight.fail(error, error.__traceback__ and error.__traceback__.tb_next)
+            self._leave(work)
             del work, value, error
 
     def _next(self) -> _Work | None:
@@ -189,7 +204,7 @@ class _Threads:
 
     def _forget(self, work: _Work) -> None:
         if self._known.get(work.key) is work:
-            del self._known[work.key]
+            self._known.pop(work.key, None)
 
 
 async def in_thread(function: Callable[[], T], backend: Backend, deadline: float, key: Hashable | None = None) -> T:
@@ -198,7 +213,7 @@ async def in_thread(function: Callable[[], T], backend: Backend, deadline: float
     Raises: what it raises; TimeoutError at the deadline.
     Cancellation: the thread is left to itself.
     """
-    return await _threads.begin(key, function, backend).wait(deadline)  # type: ignore[no-any-return]
+    return cast("T", await _threads.run(key, function, backend, deadline))
 
 
 async def ask_system(host: str, port: int, backend: Backend, deadline: float) -> Sequence[tuple[int, Any]]:
