@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         WriteError,
         WriteTimeout,
     )
+    from ._fetch_options import FetchInfo, FetchOptions
     from ._headers import Headers
     from ._network import Network, Resolver
     from ._network_stream import NetworkStream
@@ -73,6 +74,7 @@ _MODULES = {
         "RemoteProtocolError", "ResponseNotRead", "StreamClosed", "StreamConsumed", "TimeoutException", "TotalTimeout",
         "UnsupportedProtocol", "WriteError", "WriteTimeout",
     ),
+    "_fetch_options": ("FetchInfo", "FetchOptions"),
     "_headers": ("Headers",),
     "_network": ("Network", "Resolver"),
     "_network_stream": ("NetworkStream",),
@@ -93,13 +95,14 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 
 __all__ = [
     "HTTP2", "URL", "ConnectError", "ConnectFailed", "ConnectTimeout", "Connected", "Connecting", "ConnectionAcquired",
-    "ConnectionClosed", "ConnectionPool", "ConnectionStats", "DecodingError", "HTTPCoreError", "Headers",
-    "InformationalReceived", "InvalidURL", "Limits", "LocalProtocolError", "Network", "NetworkError", "NetworkStream",
-    "Origin", "OriginStats", "PoolClosed", "PoolStats", "PoolTimeout", "ProtocolError", "Proxy", "ProxyError",
-    "ReadError", "ReadTimeout", "RemoteProtocolError", "Request", "RequestFailed", "RequestResent", "RequestStarted",
-    "Resolver", "Response", "ResponseEnded", "ResponseNotRead", "ResponseStarted", "SSLConfig", "StreamClosed",
-    "StreamConsumed", "StreamInfo", "SyncConnectionPool", "SyncNetworkStream", "SyncResponse", "Timeout",
-    "TimeoutException", "TotalTimeout", "TraceEvent", "UnsupportedProtocol", "WriteError", "WriteTimeout",
+    "ConnectionClosed", "ConnectionPool", "ConnectionStats", "DecodingError", "FetchInfo", "FetchOptions",
+    "HTTPCoreError", "Headers", "InformationalReceived", "InvalidURL", "Limits", "LocalProtocolError", "Network",
+    "NetworkError", "NetworkStream", "Origin", "OriginStats", "PoolClosed", "PoolStats", "PoolTimeout",
+    "ProtocolError", "Proxy", "ProxyError", "ReadError", "ReadTimeout", "RemoteProtocolError", "Request",
+    "RequestFailed", "RequestResent", "RequestStarted", "Resolver", "Response", "ResponseEnded", "ResponseNotRead",
+    "ResponseStarted", "SSLConfig", "StreamClosed", "StreamConsumed", "StreamInfo", "SyncConnectionPool",
+    "SyncNetworkStream", "SyncResponse", "Timeout", "TimeoutException", "TotalTimeout", "TraceEvent",
+    "UnsupportedProtocol", "WriteError", "WriteTimeout",
 ]  # fmt: skip
 
 

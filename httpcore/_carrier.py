@@ -4,7 +4,7 @@ HTTP/2."""
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from ._clock import Clock
@@ -21,9 +21,11 @@ class Connection(Protocol):
 
     Attributes:
         is_closed: whether it is of no use any more; what it carried has been told why.
+        never_stale: whether a request on it is as good as one on a new connection.
     """
 
     is_closed: bool
+    never_stale: bool
 
     @property
     def capacity(self) -> int | None:
@@ -69,8 +71,8 @@ class Carrier(Protocol):
         """Facts about the connection, among them whether this is its first exchange."""
 
     @property
-    def stream_id(self) -> int | None:
-        """The HTTP/2 stream, once it is open."""
+    def extensions(self) -> Mapping[str, object]:
+        """What the protocol tells of the response besides, for `response.extensions`, once its head is here."""
 
     @property
     def has_response_begun(self) -> bool: ...

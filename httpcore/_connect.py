@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ._carrier import Connection
 from ._clock import Clock
-from ._config import HTTP2, Limits, SSLConfig
+from ._config import SSLConfig
 from ._dial import dial, resolve
+from ._dialing import Dialing
 from ._engines import make_http2_engine, make_http11_engine
 from ._errors import ConnectError, ConnectTimeout, HTTPCoreError, NetworkError, ProxyError, TimeoutException
 from ._http11 import HTTP11Connection
 from ._proxy import Proxy
-from ._resolver import Names
 from ._route import Route
 from ._sessions import Sessions
 from ._streams import Backend, Stream
@@ -27,23 +26,10 @@ from ._tunnel import connect_tunnel, socks_tunnel
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["Dialing", "connect"]
+__all__ = ["connect"]
 
 # httpcore's and urllib3's back-off between connection attempts: 0.5 s, doubled each time.
 _BACKOFF = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Dialing:
-    """What dialing needs to know of the pool: frozen, the same for every route. The pool remembers by `names` and
-    `sessions`."""
-
-    http1_engine: str
-    http2: HTTP2
-    limits: Limits
-    retries: int
-    names: Names
-    sessions: Sessions
 
 
 async def connect(route: Route, dialing: Dialing, backend: Backend, clock: Clock) -> Connection:

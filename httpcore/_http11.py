@@ -13,7 +13,7 @@ Source: RFC 9112, 9; RFC 9110, 10.1.1 (Expect).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Self
 
@@ -62,8 +62,9 @@ class HTTP11Connection:
     )  # fmt: skip
 
     capacity: int | None = None
-    stream_id: int | None = None
+    extensions: Mapping[str, object] = {}
     is_retiring = False
+    never_stale = False
     was_refused = False
 
     def __init__(self, stream: Stream, engine: HTTP11Engine, backend: Backend) -> None:

@@ -90,6 +90,7 @@ class HTTP2Connection:
     """
 
     keepalive: float | None = None
+    never_stale = False
 
     def __init__(self, stream: Stream, engine: HTTP2Engine, backend: Backend, settings: HTTP2, limits: Limits) -> None:
         self._io = stream

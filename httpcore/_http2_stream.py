@@ -7,7 +7,7 @@ The connection fills in what the peer says, in plain functions; everything that 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from ._clock import Clock
@@ -171,6 +171,10 @@ class HTTP2Stream(Participant):
     @property
     def is_reusable(self) -> bool:
         return not self._connection.is_retiring
+
+    @property
+    def extensions(self) -> Mapping[str, object]:
+        return {"stream_id": self.stream_id}
 
     @property
     def is_switched(self) -> bool:

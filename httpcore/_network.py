@@ -13,6 +13,8 @@ from ._urls import parse_address
 if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
 
+    from ._fetch_options import FetchOptions
+
 __all__ = ["AllowAddress", "Network", "Resolver", "SocketOption"]
 
 SocketOption = tuple[int, int, int | bytes]
@@ -79,6 +81,7 @@ class Network:
             address that it stands for). What it returns False for is not connected to; what it raises ends the attempt.
             What it has seen is what is connected to, so that a name cannot change its mind in between. Where a proxy
             resolves the name, it sees the proxy's address alone. It must not block.
+        fetch: what JavaScript's fetch is told, where it carries the requests (Pyodide).
     """
 
     local_address: str | tuple[str, int] | None = None
@@ -89,6 +92,7 @@ class Network:
     dns_cache_ttl: float = 10.0
     host_overrides: Mapping[str, str | Sequence[str]] = _NO_OVERRIDES
     allow_address: AllowAddress | None = None
+    fetch: FetchOptions | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "socket_options", _checked_options(self.socket_options))
@@ -111,6 +115,10 @@ class Network:
         _check_ttl(self.dns_cache_ttl)
         if self.allow_address is not None:
             _check_allow_address(self.allow_address)
+        if self.fetch is not None:
+            from ._fetch_options import checked_fetch_options
+
+            object.__setattr__(self, "fetch", checked_fetch_options(self.fetch))
 
 
 def _checked_override(name: str, targets: str | Sequence[str]) -> tuple[str, tuple[str, ...]]:

@@ -6,21 +6,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from ._backends import NAMES, BackendChoice
+from ._backends import NAMES, BackendChoice, uses_fetch
 from ._config import HTTP2, Limits, SSLConfig, Timeout, as_ssl, as_timeout
-from ._connect import Dialing
 from ._engines import HTTP2_ENGINES, HTTP11_ENGINES, is_installed
+from ._fetch_rules import check_pool_for_fetch, check_request_for_fetch
 from ._network import Network
 from ._proxy import Proxy, as_proxies
 from ._request import Request
-from ._resolver import Names
 from ._route import Route, checked_server_name
-from ._sessions import Sessions
 from ._trace import Trace
 from ._urls import Origin
 
 if TYPE_CHECKING:
     import ssl as ssl_module
+
+    from ._dialing import Dialing
 
 __all__ = ["PoolOptions", "Routes", "checked_decompress", "make_options"]
 
@@ -43,7 +43,8 @@ class PoolOptions:
     decompress: bool | None
     trace: Trace | None
     backend: BackendChoice
-    dialing: Dialing
+    dialing: Dialing | None
+    """None where JavaScript's fetch carries the requests."""
 
 
 def make_options(
@@ -75,6 +76,13 @@ def make_options(
         raise ValueError(f"the backend {backend!r} is unknown: it is None, a callable or one of {', '.join(NAMES)}")
     if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
         raise ValueError(f"retries is {retries!r}; it is a number of attempts, 0 or more")
+    if is_fetch := uses_fetch(backend):
+        check_pool_for_fetch(
+            as_ssl(ssl) != SSLConfig(),
+            proxy not in (None, ()),
+            network,
+            {"http1": http1, "http2": http2, "http1_engine": http1_engine, "retries": retries},
+        )
     _check_protocols(http1, http2, http1_engine, http2_engine)
     alpn = (("h2",) if http2 else ()) + (("http/1.1",) if http1 else ())
     return PoolOptions(
@@ -87,8 +95,16 @@ def make_options(
         None if decompress is None else checked_decompress(decompress),
         trace,
         backend,
-        Dialing(http1_engine, http2 if isinstance(http2, HTTP2) else HTTP2(), limits, retries, Names(), Sessions()),
+        None if is_fetch else _dialing(http1_engine, http2 if isinstance(http2, HTTP2) else HTTP2(), limits, retries),
     )
+
+
+def _dialing(http1_engine: str, http2: HTTP2, limits: Limits, retries: int) -> Dialing:
+    from ._dialing import Dialing
+    from ._resolver import Names
+    from ._sessions import Sessions
+
+    return Dialing(http1_engine, http2, limits, retries, Names(), Sessions())
 
 
 def _check_protocols(http1: bool, http2: bool | HTTP2, http1_engine: str, http2_engine: str) -> None:
@@ -159,6 +175,8 @@ class Routes:
             or not self._may_remember
             or (extensions and not _OF_ROUTES.isdisjoint(extensions))
         ):
+            if uses_fetch(self._options.backend):
+                check_request_for_fetch(ssl is not None, extensions)
             return self._make(origin, ssl, extensions, request.may_upgrade)
         route = self._known.get(origin)
         if route is None:

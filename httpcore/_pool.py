@@ -23,7 +23,6 @@ from ._bodies import BodyTypes
 from ._carrier import Carrier, Connection
 from ._clock import Clock
 from ._config import HTTP2, Limits, SSLConfig, Timeout, as_timeout
-from ._connect import connect
 from ._errors import (
     ConnectError,
     ConnectTimeout,
@@ -171,7 +170,7 @@ class ConnectionPool:
                 instead of the URL's path and query; "sni_hostname": the name sent and verified in TLS instead of the
                 URL's host; "max_decoded_ratio": how much a body that is read whole may grow by decoding; "protocol":
                 bytes, of an extended CONNECT over HTTP/2 (RFC 8441); "network": a `Network` instead of the pool's,
-                with connections of its own.
+                with connections of its own; "fetch": a `FetchOptions`, where JavaScript's fetch carries the request.
 
         Raises:
             LocalProtocolError, InvalidURL, UnsupportedProtocol, TypeError, ValueError: before anything was sent.
@@ -258,9 +257,7 @@ class ConnectionPool:
             end = partial(self._end_stream, entry, carrier, on_end)
             network_stream = NetworkStream(carrier.stream, carrier.info, carrier.unread, backend.now, peer, end)
         exchange.begin()
-        extensions: dict[str, object] = {"connection": carrier.info}
-        if carrier.stream_id is not None:
-            extensions["stream_id"] = carrier.stream_id
+        extensions: dict[str, object] = {"connection": carrier.info, **carrier.extensions}
         return self._response_type(request, head, exchange, decode, extensions, network_stream)
 
     # Getting a connection.
@@ -410,7 +407,7 @@ class ConnectionPool:
             report(self._trace, Connecting(backend.now(), origin))
         began = backend.now()
         try:
-            connection = await connect(route, self._options.dialing, backend, clock)
+            connection = await self._connect(route, backend, clock)
         except BaseException as exc:
             self._dial_failed(opening, exc, clock, backend)
             if not isinstance(exc, Exception):
@@ -426,6 +423,16 @@ class ConnectionPool:
             self._arm_timer(opening.expires_at, now, backend)
         if self._trace is not None:
             report(self._trace, Connected(now, origin, now - began))
+
+    async def _connect(self, route: Route, backend: Backend, clock: Clock) -> Connection:
+        if backend.has_sockets:
+            from ._connect import connect
+
+            assert self._options.dialing is not None
+            return await connect(route, self._options.dialing, backend, clock)
+        from ._fetch import connect_fetch
+
+        return await connect_fetch(route, backend)
 
     def _dial_failed(self, opening: PoolEntry, exc: BaseException, clock: Clock, backend: Backend) -> None:
         """In a frame of its own, which is not in the traceback of the error, so that the two make no cycle."""
@@ -592,7 +599,8 @@ class ConnectionPool:
 
     def _close_now(self) -> None:
         self._cancel_timers()
-        self._options.dialing.sessions.close()
+        if self._options.dialing is not None:
+            self._options.dialing.sessions.close()
         self._change(self._state.close)
         self._close_doomed()
 
@@ -709,7 +717,8 @@ class ConnectionPool:
         self._timer_at = math.inf
         self._draining.clear()
         self._forgotten.clear()
-        self._options.dialing.names.forget()
+        if self._options.dialing is not None:
+            self._options.dialing.names.forget()
         for entry in entries:
             entry.life = Life.CLOSED  # for whoever still holds it, and will give it back
             if entry.connection is not None:
@@ -717,7 +726,8 @@ class ConnectionPool:
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
-        self._options.dialing.sessions.after_fork()
+        if self._options.dialing is not None:
+            self._options.dialing.sessions.after_fork()
         self._start_empty(_abandon)
 
 
@@ -768,7 +778,7 @@ def _may_resend(request: Request, entry: PoolEntry, carrier: Carrier, exc: BaseE
         return False
     if carrier.was_refused:
         return True  # whatever it was, the peer has not looked at it
-    if entry.requests <= 1:
+    if entry.requests <= 1 or entry.connection is None or entry.connection.never_stale:
         return False  # a fresh connection that fails will fail again
     if not isinstance(exc, (NetworkError, RemoteProtocolError)):
         return False

@@ -35,7 +35,7 @@ _NOT_IN_TRAILERS = frozenset({b"host", b"content-length", b"transfer-encoding", 
 # Go's net/http server and nginx refuse heads far below this; it bounds a mistake, not a use.
 _MAX_HEAD = 1024 * 1024
 _EXTENSIONS = frozenset(
-    {"on_informational", "trailers", "target", "sni_hostname", "max_decoded_ratio", "protocol", "network"}
+    {"on_informational", "trailers", "target", "sni_hostname", "max_decoded_ratio", "protocol", "network", "fetch"}
 )
 
 
@@ -50,7 +50,7 @@ class Request:
         accept_encoding: the value added where the caller gave none; b"" adds none.
         allow_async: whether the body may be an async iterable.
         extensions: "on_informational", "trailers", "target", "sni_hostname", "max_decoded_ratio", "protocol",
-            "network".
+            "network", "fetch".
 
     Raises:
         LocalProtocolError, InvalidURL, UnsupportedProtocol, StreamConsumed, TypeError, ValueError; nothing is sent.
@@ -255,6 +255,10 @@ def _checked_extensions(extensions: Mapping[str, object]) -> dict[str, object]:
     protocol = checked.get("protocol")
     if protocol is not None and (not isinstance(protocol, bytes) or TOKEN.fullmatch(protocol) is None):
         raise ValueError(f"the extension protocol is {protocol!r}; it is a token in bytes, such as b'websocket'")
+    if (fetch := checked.get("fetch")) is not None:
+        from ._fetch_options import checked_fetch_options
+
+        checked["fetch"] = checked_fetch_options(fetch)
     trailers = checked.get("trailers")
     if trailers is not None and not callable(trailers):
         checked["trailers"] = _encode_trailers(cast("HeaderTypes", trailers))

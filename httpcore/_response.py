@@ -23,7 +23,7 @@ Receive = Callable[[], Coroutine[Any, Any, bytes]]
 # Apache's mod_deflate ends a request whose body inflates to more than 200 times its size. Data that is honest seldom
 # passes 100, and a body that is read into memory is only judged once it is this large.
 _MAX_RATIO = 200
-_VERSIONS = {b"1.0": "HTTP/1.0", b"1.1": "HTTP/1.1", b"2": "HTTP/2"}
+_VERSIONS = {b"1.0": "HTTP/1.0", b"1.1": "HTTP/1.1", b"2": "HTTP/2", b"": ""}
 _RATIO_FREE_BYTES = 64 * 1024 * 1024
 
 
@@ -33,11 +33,12 @@ class BaseResponse:
     Attributes:
         status_code: 100 to 999.
         reason: the reason phrase as text; may be empty, and is never there in HTTP/2.
-        http_version: "HTTP/1.0", "HTTP/1.1" or "HTTP/2".
+        http_version: "HTTP/1.0", "HTTP/1.1" or "HTTP/2"; "" from JavaScript's fetch, which does not tell.
         headers: as received; without content-encoding and content-length where the body is decoded.
         request: what was sent.
         extensions: "connection" (facts about the connection), "stream_id" in HTTP/2, "network_stream" after 101 or
-            CONNECT, "content_encoding" and "content_length" where they left the headers.
+            CONNECT, "content_encoding" and "content_length" where they left the headers, "fetch" (a `FetchInfo`) under
+            Pyodide.
     """
 
     __slots__ = (

@@ -179,6 +179,8 @@ class Backend(Protocol):
     """Whether `call_soon_threadsafe` reaches somebody."""
     has_timers: bool
     """Whether `call_at` works."""
+    has_sockets: bool
+    """Whether `connect` works. Where it does not, JavaScript's fetch carries the requests."""
 
     def at_end(self, reference: Callable[[], Callable[[], None] | None]) -> Timer | None:
         """Call a function when the event loop is about to end, where streams cannot outlive it without a warning.

@@ -242,6 +242,7 @@ class _Delegating:
         self.can_spawn = inner.can_spawn
         self.has_loop = inner.has_loop
         self.has_timers = inner.has_timers
+        self.has_sockets = inner.has_sockets
 
     def at_end(self, reference: Callable[[], Callable[[], None] | None]) -> Timer | None:
         return self._inner.at_end(reference)

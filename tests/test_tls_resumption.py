@@ -253,6 +253,7 @@ def test_g_resume_a_closed_store_keeps_nothing(ca: CertificateAuthority) -> None
 
 async def test_g_resume_a_pool_that_is_closed_has_no_sessions_any_more(world: World, ca: CertificateAuthority) -> None:
     http = world.pool(ssl=SSLConfig(ca.pem_path))
+    assert http._options.dialing is not None
     sessions = http._options.dialing.sessions
     with ScriptedPeer(hello, tls=ca.server_context()) as peer:
         await http.request("GET", peer.url)

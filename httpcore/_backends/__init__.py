@@ -7,10 +7,15 @@ from collections.abc import Callable
 
 from .._streams import Backend
 
-__all__ = ["NAMES", "BackendChoice", "make_backend"]
+__all__ = ["NAMES", "BackendChoice", "make_backend", "uses_fetch"]
 
 NAMES = ("asyncio", "anyio", "trio", "blocking")
 BackendChoice = str | Callable[[], Backend] | None
+
+
+def uses_fetch(choice: BackendChoice) -> bool:
+    """Whether JavaScript's fetch carries the requests: under Pyodide, unless sockets are asked for by name."""
+    return sys.platform == "emscripten" and choice in (None, "blocking")
 
 
 def make_backend(choice: BackendChoice = None) -> Backend:
@@ -20,6 +25,10 @@ def make_backend(choice: BackendChoice = None) -> Backend:
     """
     if callable(choice):
         return choice()
+    if uses_fetch(choice):
+        from .emscripten import BlockingFetchBackend, FetchBackend
+
+        return FetchBackend() if choice is None else BlockingFetchBackend()
     if choice == "blocking":
         from .blocking import BlockingBackend
 

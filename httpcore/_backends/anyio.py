@@ -101,6 +101,7 @@ class AnyIOBackend:
 
     name = "anyio"
     has_timers = False
+    has_sockets = True
     now = staticmethod(anyio.current_time)
 
     def __init__(self) -> None:

@@ -12,12 +12,13 @@ import socket
 import time
 import warnings
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 from .._errors import ReadError, ReadTimeout, WriteError, WriteTimeout
-from .._streams import STOP_SECONDS, Address, FreshStream, Task
+from .._streams import Address, FreshStream
+from .loop import LoopBackend
 from .racing import race
 from .sockets import connect_error, describe, readable_probe, set_options, wait_for_writable
 from .threads import ask_system, in_thread
@@ -297,111 +298,19 @@ class AsyncioStream(asyncio.BufferedProtocol):
             del self._socket  # uvloop counts references to it, and it is closed only when it is gone
 
 
-class AsyncioEvent:
-    __slots__ = ("_future", "_loop")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._future: asyncio.Future[bool] = loop.create_future()
-
-    def set(self) -> None:
-        if not self._future.done():
-            self._future.set_result(True)
-
-    async def wait(self, deadline: float) -> bool:
-        if self._future.done():
-            return True
-        timer = None
-        if deadline < math.inf:
-            timer = self._loop.call_later(max(0.0, deadline - time.monotonic()), self._give_up)
-        try:
-            return await self._future
-        finally:
-            if timer is not None:
-                timer.cancel()
-
-    def _give_up(self) -> None:
-        if not self._future.done():
-            self._future.set_result(False)
-
-
-class Farewell:
-    """Calls a function when `asyncio.run` ends its loop: a suspended async generator is what it closes before."""
-
-    __slots__ = ("_generator", "_references")
-
-    def __init__(self, reference: Callable[[], Callable[[], None] | None]) -> None:
-        self._references = [reference]
-        self._generator = _wait_for_end(self._references)
-        _drive(self._generator.__anext__())
-
-    def cancel(self) -> None:
-        self._references.clear()
-        _drive(self._generator.aclose())
-
-
-async def _wait_for_end(references: list[Callable[[], Callable[[], None] | None]]) -> AsyncGenerator[None, None]:
-    try:
-        yield
-    finally:
-        for reference in references:
-            if (function := reference()) is not None:
-                function()
-
-
-def _drive(step: Coroutine[Any, Any, None]) -> None:
-    try:
-        step.send(None)
-    except (StopIteration, StopAsyncIteration):
-        return  # it never waits, so that this was all
-
-
-class AsyncioBackend:
+class AsyncioBackend(LoopBackend):
     """Bound to the event loop that is running when it is made. See `Backend` for the contract."""
 
     name = "asyncio"
     can_spawn = True
-    has_loop = True
-    has_timers = True
-    now = staticmethod(time.monotonic)
+    has_sockets = True
 
     def __init__(self) -> None:
-        try:
-            self._loop = asyncio.get_running_loop()
-        except RuntimeError:
-            raise RuntimeError(
-                "no event loop is running: await this inside asyncio or trio, or use httpcore.SyncConnectionPool"
-            ) from None
-        self._tasks: set[asyncio.Task[None]] = set()
+        super().__init__()
         self._buffer = memoryview(b"")
-
-    def at_end(self, reference: Callable[[], Callable[[], None] | None]) -> Farewell:
-        return Farewell(reference)
-
-    def is_current(self) -> bool:
-        return asyncio._get_running_loop() is self._loop
-
-    def is_over(self) -> bool:
-        return self._loop.is_closed() or not self._loop.is_running()
-
-    def event(self) -> AsyncioEvent:
-        return AsyncioEvent(self._loop)
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-    async def checkpoint(self) -> None:
-        await asyncio.sleep(0)
 
     async def to_thread(self, function: Callable[[], T], deadline: float, key: Hashable | None = None) -> T:
         return await in_thread(function, self, deadline, key)
-
-    async def until(self, awaitable: Awaitable[T], deadline: float) -> T:
-        async with asyncio.timeout(None if deadline == math.inf else deadline - time.monotonic()):
-            try:
-                return await awaitable
-            finally:
-                del awaitable  # a future holds the error, whose traceback holds this frame
 
     async def resolve(self, host: str, port: int, deadline: float) -> Sequence[tuple[int, Any]]:
         return await ask_system(host, port, self, deadline)
@@ -450,31 +359,3 @@ class AsyncioBackend:
         if not self._buffer:
             self._buffer = memoryview(bytearray(_READ_BYTES))
         return self._buffer
-
-    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> Task:
-        task = self._loop.create_task(coroutine)
-        self._tasks.add(task)  # the loop itself holds tasks only weakly
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    async def stop(self, task: Task) -> None:
-        task.cancel()
-        if isinstance(task, asyncio.Task):
-            try:
-                await asyncio.wait([task], timeout=STOP_SECONDS)
-            finally:
-                task.cancel()  # once more, in whatever it does to come to its end
-
-    def call_at(self, when: float, function: Callable[[], None]) -> asyncio.TimerHandle:
-        return self._loop.call_later(max(0.0, when - time.monotonic()), function)
-
-    def call_soon(self, function: Callable[[], None]) -> bool:
-        self._loop.call_soon(function)
-        return True
-
-    def call_soon_threadsafe(self, function: Callable[[], None]) -> bool:
-        try:
-            self._loop.call_soon_threadsafe(function)
-        except RuntimeError:  # the loop is closed
-            return False
-        return True

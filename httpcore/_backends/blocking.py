@@ -119,6 +119,7 @@ class BlockingBackend:
     can_spawn = False
     has_loop = False
     has_timers = False
+    has_sockets = True
     now = staticmethod(time.monotonic)
 
     def at_end(self, reference: Callable[[], Callable[[], None] | None]) -> Timer | None:

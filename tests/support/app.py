@@ -11,6 +11,13 @@
 | `/sse?count=3&delay=0.05` | server-sent events |
 | `/drip?count=10&delay=0.01` | a byte now and then |
 | `/status/{n}` | that status, with a body where it may have one |
+| `/redirect?to=/headers` | 302 |
+| `/cookies` | two Set-Cookie |
+| `/truncated?length=100` | ten bytes of a body that was to be longer, and the end of the connection |
+| `/hang?note=key&begin=1` | nothing, or the first part of a body, until the client goes away |
+| `/take?note=key` | the length of the request's body; notes its first part |
+| `/noted/{key}` | `yes` when a client has gone away from `/hang`, or a part has come to `/take`; `no` after a while |
+| `/no-cors/{path}` | as without it, but no page of another origin may read it; all else allows that |
 | `/headers` | JSON: method, path, query, HTTP version, client, and the headers as the server saw them, in order |
 """
 
@@ -44,6 +51,17 @@ def pattern(count: int, start: int = 0) -> bytes:
     return (_PERIOD * ((start + count) // len(_PERIOD) + 1))[start : start + count]
 
 
+# Lets pages of any origin see everything, while they send no credentials.
+CORS = (
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-allow-headers", b"*"),
+    (b"access-control-allow-methods", b"*"),
+    (b"access-control-expose-headers", b"*"),
+)
+_NOTED_SECONDS = 10.0
+_noted: dict[str, asyncio.Event] = {}
+
+
 class Exchange:
     """One request, and its response in the making."""
 
@@ -52,6 +70,17 @@ class Exchange:
         self.query = dict(parse_qsl(scope["query_string"].decode()))
         self._receive = receive
         self._send = send
+        origin = dict(scope["headers"]).get(b"origin")
+        self._cors = CORS if origin is not None and not scope["path"].startswith("/no-cors/") else ()
+
+    @property
+    def is_cross_origin(self) -> bool:
+        return bool(self._cors)
+
+    async def gone(self) -> None:
+        """Wait until the client is gone."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
 
     async def body(self) -> AsyncIterator[bytes]:
         while True:
@@ -64,7 +93,7 @@ class Exchange:
                 return
 
     async def start(self, status: int = 200, *headers: tuple[bytes, bytes]) -> None:
-        await self._send({"type": "http.response.start", "status": status, "headers": list(headers)})
+        await self._send({"type": "http.response.start", "status": status, "headers": [*headers, *self._cors]})
 
     async def part(self, data: bytes) -> None:
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
@@ -85,7 +114,9 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] != "http":
         return  # no lifespan, no websockets
     exchange = Exchange(scope, receive, send)
-    _, name, *rest = scope["path"].split("/")
+    _, name, *rest = scope["path"].removeprefix("/no-cors").split("/")
+    if scope["method"] == "OPTIONS" and exchange.is_cross_origin:
+        return await exchange.answer(b"")  # the question that browsers ask first
     handler = HANDLERS.get(name)
     if handler is None:
         await exchange.answer(b"not found", status=404)
@@ -131,6 +162,49 @@ async def status(exchange: Exchange, code: str) -> None:
         await exchange.end()
     else:
         await exchange.answer(code.encode(), status=int(code))
+
+
+async def redirect(exchange: Exchange) -> None:
+    await exchange.answer(b"elsewhere", (b"location", exchange.query.get("to", "/headers").encode()), status=302)
+
+
+async def cookies(exchange: Exchange) -> None:
+    await exchange.answer(b"cookies", (b"set-cookie", b"a=1; path=/"), (b"set-cookie", b"b=2, with a comma"))
+
+
+async def truncated(exchange: Exchange) -> None:
+    length = exchange.query.get("length", "100")
+    await exchange.start(200, (b"content-length", length.encode()))
+    await exchange.part(pattern(10))  # and no more, which is why the server ends the connection
+
+
+async def hang(exchange: Exchange) -> None:
+    if "begin" in exchange.query:
+        await exchange.start()
+        await exchange.part(b"begun")
+    await exchange.gone()
+    _note(exchange.query["note"]).set()
+
+
+async def take(exchange: Exchange) -> None:
+    length = 0
+    async for part in exchange.body():
+        length += len(part)
+        _note(exchange.query["note"]).set()
+    await exchange.answer(b"%d" % length)
+
+
+async def noted(exchange: Exchange, key: str) -> None:
+    try:
+        await asyncio.wait_for(_note(key).wait(), _NOTED_SECONDS)
+    except TimeoutError:
+        await exchange.answer(b"no")
+    else:
+        await exchange.answer(b"yes")
+
+
+def _note(key: str) -> asyncio.Event:
+    return _noted.setdefault(key, asyncio.Event())
 
 
 async def headers(exchange: Exchange) -> None:
@@ -186,6 +260,12 @@ HANDLERS: dict[str, Callable[..., Awaitable[None]]] = {
     "slow": slow,
     "status": status,
     "headers": headers,
+    "redirect": redirect,
+    "cookies": cookies,
+    "truncated": truncated,
+    "hang": hang,
+    "take": take,
+    "noted": noted,
     "sse": events,
     "drip": drip,
     "gzip": coded("gzip", gzip.compress),

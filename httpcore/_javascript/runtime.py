@@ -1,0 +1,74 @@
+"""Which JavaScript runs us, and what its fetch does: what no function of it would tell was measured, see the tests."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+
+import js
+
+__all__ = ["Runtime", "runtime"]
+
+# The Fetch standard, 2.2.2 (forbidden request-headers): browsers drop them without a word.
+_FORBIDDEN = frozenset(
+    {
+        "accept-charset", "accept-encoding", "access-control-request-headers", "access-control-request-method",
+        "connection", "content-length", "cookie", "cookie2", "date", "dnt", "expect", "host", "keep-alive", "origin",
+        "referer", "set-cookie", "te", "trailer", "transfer-encoding", "upgrade", "via",
+    }
+)  # fmt: skip
+_FORBIDDEN_PREFIXES = ("proxy-", "sec-")
+# What undici, which is Node's fetch, refuses a request for or ignores; Deno's takes them and does as it likes.
+_FRAMING = frozenset({"connection", "expect", "host", "keep-alive", "transfer-encoding", "upgrade"})
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """A JavaScript runtime.
+
+    Args:
+        name: "node", "deno" or "browser".
+        is_worker: whether this is a worker of a browser.
+        codings: the content codings that its fetch undoes.
+        stacks_codings: whether it does so where there are several.
+        streams_up: whether its fetch sends a body part by part.
+        keeps_reason: whether its statusText is what the server sent.
+    """
+
+    name: str
+    is_worker: bool
+    codings: frozenset[str]
+    stacks_codings: bool
+    streams_up: bool
+    keeps_reason: bool
+    forbidden: frozenset[str]
+
+    @property
+    def is_browser(self) -> bool:
+        return self.name == "browser"
+
+    def drops(self, name: str) -> bool:
+        """Whether a request header, in lower case, does not get through."""
+        return name in self.forbidden or (self.is_browser and name.startswith(_FORBIDDEN_PREFIXES))
+
+    def decodes(self, codings: list[str]) -> bool:
+        """Whether the runtime has undone these content codings, in lower case."""
+        return bool(codings) and (len(codings) == 1 or self.stacks_codings) and self.codings.issuperset(codings)
+
+
+@cache
+def runtime() -> Runtime:
+    if hasattr(js, "Deno"):
+        return Runtime("deno", False, frozenset({"gzip", "br"}), False, True, False, _FRAMING)
+    if hasattr(js, "process") and not hasattr(js, "window") and not hasattr(js, "WorkerGlobalScope"):
+        codings = {"gzip", "x-gzip", "deflate", "br"}
+        if hasattr(js.process.getBuiltinModule("node:zlib"), "createZstdDecompress"):  # undici uses it where it is
+            codings.add("zstd")
+        return Runtime("node", False, frozenset(codings), True, True, True, _FRAMING)
+    forbidden = _FORBIDDEN
+    if re.search(r"Chrom(e|ium)/", str(js.navigator.userAgent)):
+        forbidden |= {"user-agent"}
+    # A browser says itself in accept-encoding what it undoes, so that a server sends nothing else.
+    codings = {"gzip", "x-gzip", "deflate", "br", "zstd"}
+    return Runtime("browser", not hasattr(js, "document"), frozenset(codings), True, False, True, forbidden)

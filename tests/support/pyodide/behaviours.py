@@ -1,0 +1,601 @@
+"""What httpcore does under Pyodide, as functions that run there: one list for every runtime, entered in every way.
+
+A function is named by what it promises, and takes a `World` and the server's origin. `needs` says which runtimes and
+worlds can show it. `tests/test_pyodide.py` finds them here, in CPython, by their names alone; so nothing that only
+Pyodide has is imported before a function runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import inspect
+import io
+import itertools
+import json
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+
+import httpcore
+
+TEXT = b"The quick brown fox jumps over the lazy dog.\n" * 1000
+_PERIOD = bytes(range(251))
+_keys = itertools.count()
+
+
+def new_key() -> str:
+    """For `/noted`: nobody else's."""
+    return f"{time.time_ns()}-{next(_keys)}"
+
+
+# The worlds.
+
+
+class SyncReply:
+    """A response of the sync pool, to be awaited like one of the async pool."""
+
+    def __init__(self, response: Any) -> None:
+        self._response = response
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._response, name)
+
+    async def read(self) -> bytes:
+        return self._response.read()  # type: ignore[no-any-return]
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        for part in self._response.stream():
+            yield part
+
+    async def raw(self) -> AsyncIterator[bytes]:
+        for part in self._response.raw():
+            yield part
+
+    async def aclose(self) -> None:
+        self._response.close()
+
+
+class SyncPool:
+    """The sync pool, to be awaited like the async one."""
+
+    def __init__(self, **options: Any) -> None:
+        self._pool = httpcore.SyncConnectionPool(**options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+    async def request(self, *args: Any, **options: Any) -> Any:
+        return SyncReply(self._pool.request(*args, **options))
+
+    async def aclose(self) -> None:
+        self._pool.close()
+
+
+class World:
+    """How the tests were entered: "async", "jspi" (blocking code that can wait for promises) or "blocking"."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.is_async = name == "async"
+        self.pools: list[Any] = []
+
+    def pool(self, **options: Any) -> Any:
+        pool = httpcore.ConnectionPool(**options) if self.is_async else SyncPool(**options)
+        self.pools.append(pool)
+        return pool
+
+    async def raises(self, kind: type[BaseException], awaitable: Awaitable[object]) -> Any:
+        try:
+            await awaitable
+        except kind as exc:
+            raised = exc
+        else:
+            raise AssertionError(f"{kind.__name__} was not raised")
+        assert type(raised) is kind or kind is httpcore.HTTPCoreError, repr(raised)
+        return raised
+
+    async def finish(self) -> None:
+        for pool in self.pools:
+            stats = pool.stats()
+            assert stats.active == stats.opening == stats.waiting == 0, stats
+            await pool.aclose()
+
+
+Body = Callable[..., Any]
+
+
+def needs(*conditions: str) -> Callable[[Body], Body]:
+    """Worlds, runtimes and abilities of which one must be there, each condition as "a|b"; see `can_run`."""
+
+    def mark(body: Body) -> Body:
+        body.needs = conditions  # type: ignore[attr-defined]
+        return body
+
+    return mark
+
+
+def can_run(body: Body, facts: set[str]) -> bool:
+    """Whether a runtime and a world with these names and abilities can show a behaviour."""
+    return all(facts.intersection(condition.split("|")) for condition in getattr(body, "needs", ()))
+
+
+def behaviours() -> dict[str, Body]:
+    found = globals().items()
+    return {name: body for name, body in found if inspect.iscoroutinefunction(body) and name.startswith("a_promise_")}
+
+
+def _run(request: str) -> Any:
+    given = json.loads(request)
+    world = World(given["world"])
+
+    async def run() -> object:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            result = await globals()[given["behaviour"]](world, **given["arguments"])
+            await world.finish()
+            return result
+
+    return run()
+
+
+async def run_async(request: str) -> str:
+    try:
+        return json.dumps({"result": await _run(request)})
+    except BaseException:
+        return json.dumps({"error": traceback.format_exc()})
+
+
+def run_blocking(request: str) -> str:
+    try:
+        _run(request).send(None)
+    except StopIteration as done:
+        return json.dumps({"result": done.value})
+    except BaseException:
+        return json.dumps({"error": traceback.format_exc()})
+    return json.dumps({"error": "a blocking body has suspended"})
+
+
+# What is promised.
+
+
+async def a_promise_a_response_is_what_the_server_sent(world: World, server: str) -> None:
+    http = world.pool()
+    response = await http.request("GET", f"{server}/headers?a=b", headers={"x-mine": "yes"})
+    seen = json.loads(response.body)
+    assert (response.status_code, seen["method"], seen["path"], seen["query"]) == (200, "GET", "/headers", "a=b")
+    assert ["x-mine", "yes"] in seen["headers"], seen
+    assert response.headers.get("content-type") == b"application/json"
+    assert response.http_version == ""
+    assert response.reason in ("OK", "")
+    assert response.trailers == ()
+    info = response.extensions["fetch"]
+    assert (info.url, info.redirected) == (f"{server}/headers?a=b", False), info
+
+
+async def a_promise_statuses_are_no_errors(world: World, server: str) -> None:
+    http = world.pool()
+    for status in (200, 400, 404, 418, 500, 503):
+        response = await http.request("GET", f"{server}/status/{status}")
+        assert (response.status_code, response.body) == (status, b"%d" % status)
+
+
+async def a_promise_responses_without_a_body_have_none(world: World, server: str) -> None:
+    http = world.pool()
+    for method, path in (("GET", "/status/204"), ("HEAD", "/bytes/1000"), ("HEAD", "/gzip"), ("GET", "/status/304")):
+        for stream in (False, True):
+            response = await http.request(method, f"{server}{path}", stream=stream)
+            assert response.is_closed, (method, path)
+            assert await response.read() == b""
+    assert response.status_code == 304
+    head = await http.request("HEAD", f"{server}/gzip")
+    assert head.headers.get("content-encoding") == b"gzip", head.headers
+    assert head.headers.get("content-length"), head.headers
+
+
+async def a_promise_bodies_of_every_kind_go_up_whole(world: World, server: str) -> None:
+    http = world.pool()
+    content = _PERIOD * 2000
+
+    def parts() -> Iterator[bytes]:
+        yield from (content[:1], b"", content[1:400_000], content[400_000:])
+
+    class Again:
+        def __iter__(self) -> Iterator[bytes]:
+            return parts()
+
+    for body in (content, bytearray(content), io.BytesIO(content), [content[:9], content[9:]], parts(), Again()):
+        response = await http.request("POST", f"{server}/upload", body=body)
+        seen = json.loads(response.body)
+        assert seen == {"sha256": hashlib.sha256(content).hexdigest(), "length": len(content)}, (type(body), seen)
+    nothing: list[Any] = ["", b"", [], None]
+    for empty in nothing:
+        response = await http.request("PUT", f"{server}/upload", body=empty)
+        assert json.loads(response.body)["length"] == 0
+    assert json.loads((await http.request("PATCH", f"{server}/upload", body="grüß")).body)["length"] == 6
+
+
+@needs("async")
+async def a_promise_async_bodies_go_up_whole(world: World, server: str) -> None:
+    async def parts() -> AsyncIterator[bytes]:
+        for number in range(20):
+            await asyncio.sleep(0.001)
+            yield b"%d" % number * 1000
+
+    response = await world.pool().request("POST", f"{server}/upload", body=parts())
+    content = b"".join(b"%d" % number * 1000 for number in range(20))
+    assert json.loads(response.body)["sha256"] == hashlib.sha256(content).hexdigest()
+
+
+@needs("streams_up")
+async def a_promise_a_body_goes_up_while_it_is_made(world: World, server: str) -> None:
+    http, key = world.pool(), new_key()
+    if world.is_async:
+
+        async def parts() -> AsyncIterator[bytes]:
+            yield b"x" * 1000
+            assert (await http.request("GET", f"{server}/noted/{key}", timeout=20)).body == b"yes"
+            yield b"y" * 1000
+
+        body: object = parts()
+    else:
+
+        def sync_parts() -> Iterator[bytes]:
+            yield b"x" * 1000
+            assert httpcore.SyncConnectionPool().request("GET", f"{server}/noted/{key}", timeout=20).body == b"yes"
+            yield b"y" * 1000
+
+        body = sync_parts()
+    assert (await http.request("POST", f"{server}/take?note={key}", body=body, timeout=20)).body == b"2000"
+
+
+async def a_promise_what_a_body_raises_comes_through(world: World, server: str) -> None:
+    class Broken(Exception):
+        pass
+
+    def parts() -> Iterator[bytes]:
+        yield b"x" * 1000
+        raise Broken
+
+    http = world.pool()
+    await world.raises(Broken, http.request("POST", f"{server}/upload", body=parts()))
+    assert (await http.request("GET", f"{server}/")).body == b"hello"
+
+
+async def a_promise_a_body_is_held_to_its_content_length(world: World, server: str) -> None:
+    http = world.pool()
+    for length in ("5", "7"):
+        request = http.request("POST", f"{server}/upload", {"content-length": length}, body=iter([b"abc", b"def"]))
+        exc = await world.raises(httpcore.LocalProtocolError, request)
+        assert "content-length" in str(exc), exc
+
+
+@needs("streams_down")
+async def a_promise_parts_come_as_they_are_sent(world: World, server: str) -> None:
+    http, key = world.pool(), new_key()
+    response = await http.request("GET", f"{server}/hang?begin=1&note={key}", stream=True)
+    parts = response.stream()
+    assert await anext(parts) == b"begun"  # and the server has not ended
+    await response.aclose()
+    assert (await http.request("GET", f"{server}/noted/{key}", timeout=20)).body == b"yes"
+    exc = await world.raises(httpcore.StreamClosed, anext(parts))
+    assert str(exc)
+
+
+@needs("streams_down")
+async def a_promise_20_megabytes_are_the_same_20_megabytes(world: World, server: str) -> str:
+    digest, length, sizes = hashlib.sha256(), 0, set()
+    response = await world.pool().request("GET", f"{server}/bytes/20000000", stream=True, timeout=30)
+    async for part in response.stream():
+        assert type(part) is bytes
+        digest.update(part)
+        length += len(part)
+        sizes.add(len(part))
+    assert length == 20_000_000
+    expected = (_PERIOD * (20_000_000 // 251 + 1))[:20_000_000]
+    assert digest.digest() == hashlib.sha256(expected).digest()
+    assert max(sizes) < 20_000_000
+    return digest.hexdigest()
+
+
+async def a_promise_a_body_is_read_whole(world: World, server: str) -> None:
+    http = world.pool()
+    for query in ("", "?chunked=1"):
+        body = (await http.request("GET", f"{server}/bytes/300000{query}", timeout=20)).body
+        assert body == (_PERIOD * 1200)[:300_000]
+    assert (await http.request("GET", f"{server}/bytes/0")).body == b""
+
+
+async def a_promise_a_cut_off_body_is_an_error(world: World, server: str) -> None:
+    http = world.pool()
+    exc = await world.raises(httpcore.HTTPCoreError, http.request("GET", f"{server}/truncated?length=1000"))
+    assert isinstance(exc, (httpcore.ReadError, httpcore.RemoteProtocolError, httpcore.ConnectError)), repr(exc)
+    assert exc.request_sent
+    assert "127.0.0.1" in str(exc), exc
+
+
+@needs("streams_down")
+async def a_promise_what_came_before_a_body_was_cut_off_is_given_out(world: World, server: str) -> None:
+    response = await world.pool().request("GET", f"{server}/truncated?length=1000", stream=True)
+    parts = response.stream()
+    assert await anext(parts) == _PERIOD[:10]
+    exc = await world.raises(httpcore.HTTPCoreError, anext(parts))
+    assert isinstance(exc, (httpcore.ReadError, httpcore.RemoteProtocolError)), repr(exc)
+    assert response.is_closed
+
+
+# Timeouts, cancellation, closing.
+
+
+@needs("timeouts")
+async def a_promise_a_server_that_says_nothing_is_a_read_timeout(world: World, server: str) -> None:
+    http = world.pool()
+    timeouts = (0.2, httpcore.Timeout(None, read=0.2), httpcore.Timeout(None, total=0.2))
+    for timeout, kind in zip(
+        timeouts, (httpcore.ReadTimeout, httpcore.ReadTimeout, httpcore.TotalTimeout), strict=True
+    ):
+        key, start = new_key(), time.monotonic()
+        exc = await world.raises(kind, http.request("GET", f"{server}/hang?note={key}", timeout=timeout))
+        assert 0.19 < time.monotonic() - start < 3, exc
+        assert exc.request_sent
+        assert "127.0.0.1" in str(exc), exc
+        assert (await http.request("GET", f"{server}/noted/{key}", timeout=20)).body == b"yes"
+
+
+@needs("timeouts")
+async def a_promise_a_body_that_stops_is_a_read_timeout(world: World, server: str) -> None:
+    http, key = world.pool(), new_key()
+    start = time.monotonic()
+    exc = await world.raises(
+        httpcore.ReadTimeout, http.request("GET", f"{server}/hang?begin=1&note={key}", timeout=0.3)
+    )
+    assert 0.29 < time.monotonic() - start < 3, exc
+    assert (await http.request("GET", f"{server}/noted/{key}", timeout=20)).body == b"yes"
+
+
+@needs("timeouts")
+async def a_promise_the_total_timeout_bounds_a_body_that_drips(world: World, server: str) -> None:
+    http = world.pool()
+    start = time.monotonic()
+    timeout = httpcore.Timeout(20, total=0.3)
+    exc = await world.raises(
+        httpcore.TotalTimeout, http.request("GET", f"{server}/drip?count=1000&delay=0.05", timeout=timeout)
+    )
+    assert 0.29 < time.monotonic() - start < 3, exc
+
+
+@needs("async")
+async def a_promise_a_cancelled_request_is_aborted(world: World, server: str) -> None:
+    http = world.pool()
+    for begin in ("", "&begin=1"):
+        key = new_key()
+        task = asyncio.create_task(http.request("GET", f"{server}/hang?note={key}{begin}", timeout=None))
+        await asyncio.sleep(0.2)
+        task.cancel()
+        await world.raises(asyncio.CancelledError, task)
+        assert http.stats().active == 0
+        assert (await http.request("GET", f"{server}/noted/{key}", timeout=20)).body == b"yes"
+
+
+@needs("async")
+async def a_promise_a_cancelled_upload_is_aborted_and_its_body_closed(world: World, server: str) -> None:
+    http, key, closed = world.pool(), new_key(), asyncio.Event()
+
+    async def parts() -> AsyncIterator[bytes]:
+        try:
+            yield b"x" * 1000
+            await asyncio.sleep(30)
+        finally:
+            closed.set()
+
+    task = asyncio.create_task(http.request("POST", f"{server}/take?note={key}", body=parts(), timeout=None))
+    await asyncio.sleep(0.2)
+    task.cancel()
+    await world.raises(asyncio.CancelledError, task)
+    await asyncio.wait_for(closed.wait(), 5)
+
+
+@needs("streams_down")
+async def a_promise_a_forgotten_response_costs_a_warning_and_is_aborted(world: World, server: str) -> None:
+    http, key = world.pool(), new_key()
+    response = await http.request("GET", f"{server}/hang?begin=1&note={key}", stream=True)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        del response
+    assert [entry.category for entry in caught] == [ResourceWarning]
+    assert (await http.request("GET", f"{server}/noted/{key}", timeout=20)).body == b"yes"
+
+
+@needs("async")
+async def a_promise_closing_the_pool_ends_what_runs(world: World, server: str) -> None:
+    http, key = world.pool(), new_key()
+    task = asyncio.create_task(http.request("GET", f"{server}/hang?note={key}", timeout=None))
+    await asyncio.sleep(0.2)
+    await http.aclose()
+    await world.raises(httpcore.ReadError, task)
+    await world.raises(httpcore.PoolClosed, http.request("GET", server))
+    assert (await world.pool().request("GET", f"{server}/noted/{key}", timeout=20)).body == b"yes"
+
+
+@needs("async")
+async def a_promise_identical_requests_run_at_once(world: World, server: str) -> None:
+    http = world.pool()
+    start = time.monotonic()
+    await asyncio.gather(*(http.request("GET", f"{server}/slow?delay=0.5") for _ in range(5)))
+    assert time.monotonic() - start < 1.5
+    assert http.stats().opened == 1
+
+
+# Truth.
+
+
+async def a_promise_codings_are_undone_and_headers_are_true(world: World, server: str) -> None:
+    http = world.pool()
+    for coding in ("gzip", "deflate", "br", "zstd"):
+        response = await http.request("GET", f"{server}/{coding}")
+        assert response.body == TEXT, coding
+        assert response.headers.get("content-encoding") is None, (coding, response.headers)
+        assert response.headers.get("content-length") in (None, b"%d" % len(TEXT)), (coding, response.headers)
+        assert response.extensions["content_encoding"] == coding.encode()
+
+
+async def a_promise_what_was_not_decoded_keeps_its_headers(world: World, server: str) -> None:
+    http = world.pool()
+    for coding in ("gzip", "deflate", "zstd"):
+        response = await http.request("GET", f"{server}/{coding}", decompress=False)
+        if response.headers.get("content-encoding") is None:
+            assert response.body == TEXT, coding
+        else:
+            assert response.headers.get("content-encoding") == coding.encode()
+            assert response.headers.get("content-length") == b"%d" % len(response.body)
+            assert len(response.body) < len(TEXT) / 10
+    plain = await http.request("GET", f"{server}/bytes/1000")
+    assert plain.headers.get("content-length") == b"1000"
+
+
+@needs("node|deno")
+async def a_promise_every_set_cookie_is_seen(world: World, server: str) -> None:
+    response = await world.pool().request("GET", f"{server}/cookies")
+    assert response.headers.get_list("set-cookie") == [b"a=1; path=/", b"b=2, with a comma"]
+
+
+@needs("node|deno")
+async def a_promise_redirects_are_responses(world: World, server: str) -> None:
+    response = await world.pool().request("GET", f"{server}/redirect?to=/status/200")
+    assert (response.status_code, response.headers.get("location")) == (302, b"/status/200")
+    assert response.body == b"elsewhere"
+
+
+async def a_promise_a_followed_redirect_says_where_it_led(world: World, server: str) -> None:
+    options = {} if "browser" in facts() else {"extensions": {"fetch": {"redirect": "follow"}}}
+    response = await world.pool().request("GET", f"{server}/redirect?to=/status/200", **options)
+    info = response.extensions["fetch"]
+    assert (response.status_code, info.url) == (200, f"{server}/status/200"), info
+    assert info.redirected
+
+
+def facts() -> set[str]:
+    from httpcore._javascript.runtime import runtime
+
+    return {runtime().name}
+
+
+# Errors.
+
+
+async def a_promise_a_refused_connection_says_so(world: World, server: str) -> None:
+    exc = await world.raises(httpcore.ConnectError, world.pool().request("GET", "http://127.0.0.1:8/secret"))
+    text = str(exc)
+    assert "127.0.0.1:8" in text, text
+    if "browser" in facts():
+        assert "access-control-allow-origin" in text, text
+        assert "cannot be reached" in text, text
+    else:
+        assert "refused" in text.lower(), text
+        assert not exc.request_sent
+
+
+@needs("node|deno")
+async def a_promise_an_unknown_host_says_so(world: World, server: str) -> None:
+    exc = await world.raises(httpcore.ConnectError, world.pool(timeout=20).request("GET", "http://nowhere.invalid/"))
+    assert "nowhere.invalid" in str(exc), exc
+    assert not exc.request_sent
+
+
+async def a_promise_what_fetch_cannot_send_is_refused(world: World, server: str) -> None:
+    http = world.pool()
+    for request in (
+        http.request("GET", server, body=b"body"),
+        http.request("TRACE", server),
+        http.request("CONNECT", server),
+        http.request(
+            "POST", server, body=[b"a"], headers={"transfer-encoding": "chunked"}, extensions={"trailers": {"a": "b"}}
+        ),
+        http.request("GET", server, extensions={"target": b"*"}),
+    ):
+        exc = await world.raises(httpcore.LocalProtocolError, request)
+        assert not exc.request_sent
+
+
+async def a_promise_the_import_loads_what_is_needed_and_no_more(world: World, server: str) -> None:
+    await world.pool().request("GET", server)
+    loaded = [name for name in sys.modules if name.startswith("httpcore.")]
+    unwanted = {"h2", "h11", "hpack", "anyio", "trio", "certifi", "brotli", "idna"}.intersection(sys.modules)
+    assert not unwanted, unwanted
+    for name in ("_connect", "_dial", "_http11", "_http2", "_tls", "_engines.http11", "_engines.h2"):
+        assert f"httpcore.{name}" not in loaded, loaded
+    assert {name for name in loaded if "_backends." in name} == {
+        "httpcore._backends.loop",
+        "httpcore._backends.emscripten",
+    }
+
+
+async def a_promise_what_javascript_decides_is_refused_where_it_matters(world: World, server: str) -> None:
+    for options in (
+        {"ssl": False},
+        {"ssl": httpcore.SSLConfig(verify="ca.pem")},
+        {"network": httpcore.Network(local_address="127.0.0.1")},
+        {"network": httpcore.Network(uds="socket")},
+        {"network": httpcore.Network(allow_address=lambda host, address, port: True)},
+        {"network": httpcore.Network(host_overrides={"api.example": "127.0.0.1"})},
+        {"proxy": "http://proxy.example:3128"},
+        {"network": httpcore.Network(resolver=lambda host, port: ["127.0.0.1"])},
+    ):
+        refusal = ""
+        try:
+            world.pool(**options)
+        except ValueError as exc:
+            refusal = str(exc)
+        assert "JavaScript" in refusal, options
+    http = world.pool(ssl=True)
+    for request in ({"ssl": False}, {"extensions": {"sni_hostname": "other.example"}}):
+        await world.raises(ValueError, http.request("GET", server, **request))
+
+
+async def a_promise_what_javascript_decides_is_ignored_with_one_warning(world: World, server: str) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            pool = world.pool(http2=False, http1_engine="h11", retries=2)
+            assert (await pool.request("GET", server)).body == b"hello"
+    texts = [str(entry.message) for entry in caught]
+    for option in ("http2", "http1_engine", "retries"):
+        assert sum(f"{option}=" in text for text in texts) <= 1, texts
+    if texts:  # another test may have been first
+        assert "JavaScript" in texts[0], texts
+
+
+async def a_promise_headers_that_do_not_get_through_are_warned_of_once(world: World, server: str) -> None:
+    http, headers = world.pool(), {"connection": "close", "host": "other.example", "x-mine": "1"}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            seen = dict(json.loads((await http.request("GET", f"{server}/headers", headers)).body)["headers"])
+            assert (seen["x-mine"], seen["host"]) == ("1", server.partition("//")[2])
+    texts = [str(entry.message) for entry in caught]
+    for name in ("connection", "host"):
+        assert sum(repr(name) in text for text in texts) <= 1, texts
+
+
+async def a_promise_options_reach_fetch(world: World, server: str) -> None:
+    network = httpcore.Network(fetch=httpcore.FetchOptions(redirect="error"))
+    http = world.pool(network=network)
+    exc = await world.raises(httpcore.HTTPCoreError, http.request("GET", f"{server}/redirect?to=/"))
+    assert "127.0.0.1" in str(exc)
+    response = await http.request("GET", f"{server}/redirect?to=/", extensions={"fetch": {"redirect": "follow"}})
+    assert (response.body, response.extensions["fetch"].redirected) == (b"hello", True)
+    digest = "sha256-LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ="
+    wrong = digest.replace("L", "M", 1)
+    assert (await http.request("GET", server, extensions={"fetch": {"integrity": digest}})).body == b"hello"
+    await world.raises(httpcore.HTTPCoreError, http.request("GET", server, extensions={"fetch": {"integrity": wrong}}))
+    bad: list[Any] = [{"cache": "sometimes"}, {"colour": "red"}, 7]
+    for options in bad:
+        refusal: Exception | None = None
+        try:
+            await http.request("GET", server, extensions={"fetch": options})
+        except (TypeError, ValueError) as exc:
+            refusal = exc
+        assert refusal is not None, options

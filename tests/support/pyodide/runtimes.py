@@ -1,0 +1,115 @@
+"""JavaScript runtimes with Pyodide in them, each a process that serves many tests: `Runtime.run` runs a function of
+`behaviours.py` there, and fails as it does."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import select
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..leaks import kept
+
+__all__ = ["FOLDER", "Runtime", "build_wheel", "commands", "start_runtime"]
+
+FOLDER = Path(__file__).parent
+_MODULES = FOLDER / "node_modules"
+_ROOT = FOLDER.parents[2]
+# Pyodide takes two seconds to start on an idle machine.
+_START_SECONDS = 55.0
+
+
+class Runtime:
+    """A JavaScript runtime.
+
+    Args:
+        name: as in `commands`.
+    """
+
+    def __init__(self, name: str, process: subprocess.Popen[bytes]) -> None:
+        self.name = name
+        self._process = process
+        self._unread = b""
+
+    def run(self, behaviour: str, world: str, *, seconds: float = 25.0, **arguments: object) -> Any:
+        """Run a function of `behaviours.py` in one of its worlds: "async", "blocking" or "jspi".
+
+        Returns: what it returns, by way of JSON.
+        Raises: AssertionError with its traceback where it fails.
+        """
+        answer = self.ask({"behaviour": behaviour, "world": world, "arguments": arguments}, seconds)
+        assert "error" not in answer, f"in {self.name}, {world}:\n{answer['error']}"
+        return answer["result"]
+
+    def ask(self, request: object, seconds: float) -> dict[str, Any]:
+        stdin = self._process.stdin
+        assert stdin is not None
+        stdin.write(json.dumps(request).encode() + b"\n")
+        stdin.flush()
+        answer: dict[str, Any] = json.loads(self._read_line(seconds))
+        return answer
+
+    def _read_line(self, seconds: float) -> bytes:
+        stdout = self._process.stdout
+        assert stdout is not None
+        deadline = time.monotonic() + seconds
+        while b"\n" not in self._unread:
+            ready, _, _ = select.select([stdout], [], [], max(0.0, deadline - time.monotonic()))
+            data = os.read(stdout.fileno(), 65_536) if ready else b""
+            if not data:
+                self._process.kill()  # what is blocked cannot be told to end
+                raise TimeoutError(f"{self.name} {'has ended' if ready else 'did not answer in time'}")
+            self._unread += data
+        line, _, self._unread = self._unread.partition(b"\n")
+        return line
+
+
+def commands() -> dict[str, Sequence[str]]:
+    """The runtimes that are installed here, and how each is started."""
+    found: dict[str, Sequence[str]] = {}
+    if not (_MODULES / "pyodide").is_dir():
+        return found
+    runner = str(FOLDER / "node.mjs")
+    if node := shutil.which("node"):
+        found["node"] = (node, runner)
+    return found
+
+
+def build_wheel(folder: Path) -> Path:
+    """The wheel that users get."""
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(command, cwd=_ROOT, check=True, capture_output=True, timeout=50)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+@contextmanager
+def start_runtime(name: str, wheel: Path, log: Path) -> Iterator[Runtime]:
+    """A runtime that ends with the block; what it says goes to the log."""
+    with log.open("ab") as stderr, kept():
+        process = subprocess.Popen(
+            commands()[name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, cwd=FOLDER
+        )
+    with process:
+        try:
+            runtime = Runtime(name, process)
+            hello = {"wheels": [str(wheel)], "behaviours": str(FOLDER / "behaviours.py")}
+            try:
+                runtime.ask(hello, _START_SECONDS)
+            except TimeoutError as exc:
+                raise RuntimeError(f"{name} did not start:\n{log.read_text()[-4000:]}") from exc
+            yield runtime
+        finally:
+            process.kill()
+
+
+def is_installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
