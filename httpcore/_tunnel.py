@@ -12,7 +12,15 @@ from ._carrier import Carrier, Connection
 from ._clock import Clock
 from ._config import Timeout
 from ._engines.framing import ResponseHead
-from ._errors import ConnectTimeout, HTTPCoreError, NetworkError, ProxyError, RemoteProtocolError, TimeoutException
+from ._errors import (
+    ConnectTimeout,
+    HTTPCoreError,
+    NetworkError,
+    ProxyError,
+    ReadTimeout,
+    RemoteProtocolError,
+    TimeoutException,
+)
 from ._headers import Pair, encode_headers
 from ._proxy import Proxy
 from ._request import InformationalCallback, Request
@@ -151,7 +159,7 @@ async def _ask(
         try:
             error = await _refusal(request, head, carrier, proxy, clock)
             can_try = tries_left and carrier.is_reusable and (request.body is None or request.body.is_replayable)
-            found = await _answer(error, proxy, backend, clock.total) if head.status_code == 407 and can_try else None
+            found = await _answer(error, proxy, backend, clock) if head.status_code == 407 and can_try else None
             if found is None:
                 raise error
             answer = found
@@ -165,14 +173,17 @@ async def _ask(
     raise AssertionError("the last try returns or raises")
 
 
-async def _answer(error: ProxyError, proxy: Proxy, backend: Backend, deadline: float) -> Sequence[Pair] | None:
+async def _answer(error: ProxyError, proxy: Proxy, backend: Backend, clock: Clock) -> Sequence[Pair] | None:
     """What the caller's hook says to a challenge."""
     if proxy.on_challenge is None:
         return None
+    clock.phase = f"waiting for an answer to the challenge of the proxy {proxy}"
     answer = proxy.on_challenge(error)
     if inspect.isawaitable(answer):
         try:
-            answer = await backend.until(answer, deadline)
+            answer = await backend.until(answer, clock.total)
+        except TimeoutError as exc:
+            raise ReadTimeout(f"on_challenge gave no answer for the proxy {proxy} in time") from exc
         finally:
             if inspect.iscoroutine(answer):
                 answer.close()  # in blocking code nobody has awaited it

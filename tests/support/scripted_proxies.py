@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import httpcore
 
 from .invariants import one_slot
-from .peer import Conn, Script, ScriptedPeer
+from .peer import Conn, Disconnected, Script, ScriptedPeer
 from .scripted_socks import accept
 from .tls import CertificateAuthority
 from .wire import Req
@@ -67,15 +67,21 @@ def connect(conn: Conn, inner: ssl.SSLContext | None, reply: bytes = ESTABLISHED
     request = conn.read_request()
     assert request.method == b"CONNECT", request
     conn.send(reply)
-    if inner is not None:
-        conn.start_tls(inner)
+    _secure(conn, inner)
     return request
+
+
+def _secure(conn: Conn, inner: ssl.SSLContext | None) -> None:
+    try:
+        if inner is not None:
+            conn.start_tls(inner)
+    except ssl.SSLError as exc:
+        raise Disconnected(f"the client broke off the handshake: {exc}") from exc
 
 
 def _socks(conn: Conn, inner: ssl.SSLContext | None) -> None:
     accept(conn)
-    if inner is not None:
-        conn.start_tls(inner)
+    _secure(conn, inner)
 
 
 def _forward(conn: Conn, inner: ssl.SSLContext | None) -> None:

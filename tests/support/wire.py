@@ -149,7 +149,10 @@ class TLSLayer:
     def sendall(self, data: bytes) -> None:
         view = memoryview(data)
         while view:
-            view = view[self.object.write(view) :]
+            try:
+                view = view[self.object.write(view) :]
+            except ssl.SSLEOFError as exc:
+                raise Disconnected(f"the client closed the connection before we sent: {exc}") from exc
             self._flush()
 
     def close_notify(self) -> None:
