@@ -11,6 +11,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NoReturn, cast
 
+import js
+from pyodide.ffi import can_run_sync
+
 from ._backends.emscripten import JavaScriptWorld
 from ._clock import Clock
 from ._engines.framing import ResponseHead
@@ -21,6 +24,8 @@ from ._headers import Headers, Pair
 from ._javascript.call import Call, FetchHead, FetchRequest
 from ._javascript.promise import PromiseCall
 from ._javascript.runtime import Runtime, runtime
+from ._javascript.worker import WorkerCall, find_helper
+from ._javascript.xhr import XHRCall
 from ._request import InformationalCallback, Request
 from ._route import Route
 from ._streams import Backend, Stream, StreamInfo
@@ -220,18 +225,35 @@ def _refuse(what: str) -> NoReturn:
 async def _open(request: Request, upload: Upload | None, connection: FetchConnection, clock: Clock) -> Call:
     """The best way to send a request from where we are."""
     world, where = connection.world, runtime()
+    helper = None
+    if sent_by := "fetch" if world.name != "blocking" else "jspi" if can_run_sync() else "":
+        streams_up = where.streams_up
+    else:
+        helper = find_helper()
+        streams_up = where.streams_up and helper is not None
     content = request.body.content if request.body is not None else None
-    streams = upload is not None and content is None and where.streams_up
-    if upload is not None and content is None and not streams:
-        content = await _buffered(upload, connection.world, clock)
+    is_streamed = upload is not None and content is None and streams_up
+    if upload is not None and content is None and not is_streamed:
+        content = await _buffered(upload, world, clock)
+    options = connection.options.override(request.extensions.get("fetch"))
     fetch_request = FetchRequest(
         request.method.decode("ascii"),
         str(request.url),
-        _headers(request, where, streams),
+        _headers(request, where, is_streamed),
         content,
-        _init(connection.options.override(request.extensions.get("fetch")), where),
+        _init(options, where),
     )
-    return PromiseCall(fetch_request, world, "fetch", upload if streams else None)
+    part_by_part = upload if is_streamed else None
+    if sent_by:
+        return PromiseCall(fetch_request, world, sent_by, part_by_part)
+    if helper is not None:
+        return WorkerCall(helper, fetch_request, part_by_part)
+    if hasattr(js, "XMLHttpRequest"):
+        return XHRCall(fetch_request)
+    raise RuntimeError(
+        "blocking code cannot send a request from here: enter Python by runPythonAsync, or by the callPromising of a "
+        "function, where the runtime has JavaScript Promise Integration, or use httpcore.ConnectionPool"
+    )
 
 
 async def _buffered(upload: Upload, world: JavaScriptWorld, clock: Clock) -> bytes:

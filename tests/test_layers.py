@@ -67,6 +67,8 @@ FLOORS = (
         "_javascript.runtime",
         "_javascript.errors",
         "_javascript.promise",
+        "_javascript.worker",
+        "_javascript.xhr",
         "_fetch",
     ),
     ("_resolver", "_dialing", "_dial", "_tunnel", "_connect", "_network_stream", "_exchange", "_response"),
@@ -85,8 +87,22 @@ HOMES_OF = {
     "zttp": {"_engines.zttp"},
     "brotli": {"_decoders"},
     "certifi": {"_tls"},
-    "js": {"_backends.emscripten", "_javascript.runtime", "_javascript.errors", "_javascript.promise"},
-    "pyodide": {"_backends.emscripten", "_javascript.promise"},
+    "js": {
+        "_backends.emscripten",
+        "_fetch",
+        "_javascript.errors",
+        "_javascript.promise",
+        "_javascript.runtime",
+        "_javascript.worker",
+        "_javascript.xhr",
+    },
+    "pyodide": {
+        "_backends.emscripten",
+        "_fetch",
+        "_javascript.promise",
+        "_javascript.worker",
+        "_javascript.xhr",
+    },
     "pyodide_js": {"_backends.emscripten"},
 }
 

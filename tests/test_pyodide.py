@@ -19,6 +19,8 @@ from tests.support.servers import Server
 # What each runtime is and can, beside the world: see `behaviours.needs`.
 _FACTS = {
     ("node", "async"): {"node", "async", "streams_down", "streams_up", "timeouts"},
+    ("node", "blocking"): {"node", "blocking", "streams_down", "streams_up", "timeouts"},
+    ("node-jspi", "jspi"): {"node", "jspi", "streams_down", "streams_up", "timeouts"},
 }
 _EXPECTED = sorted({name for name, _ in _FACTS})
 
@@ -58,6 +60,7 @@ def _cases() -> Iterator[object]:
                 yield pytest.param(name, world, behaviour, id=label, marks=marks)
 
 
+@pytest.mark.time_limit(150)  # the first test of a runtime starts it
 @pytest.mark.parametrize(("name", "entry", "behaviour"), list(_cases()))
 def test_under_pyodide(name: str, entry: str, behaviour: str, runtimes: Runtimes, uvicorn_server: Server) -> None:
     runtimes.get(name).run(behaviour, entry, server=uvicorn_server.http)

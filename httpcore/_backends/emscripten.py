@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Any, NoReturn, Protocol, TypeVar
 
 import js
-from pyodide.ffi import can_run_sync, create_once_callable, run_sync, to_js
+from pyodide.ffi import create_once_callable, run_sync, to_js
 
 from .._streams import Address, Backend, Event, FreshStream, Timer
 from .loop import LoopBackend
@@ -131,11 +131,6 @@ class BlockingFetchBackend(FetchBackend):
                 return settled[0].value
             check_interrupt()
         raise TimeoutError
-
-    @staticmethod
-    def can_settle() -> bool:
-        """Whether blocking code, entered as it was, can wait for a promise: JavaScript Promise Integration."""
-        return bool(can_run_sync())
 
 
 def _promise(this: Any, method: str, *arguments: Any) -> Any:

@@ -1,0 +1,96 @@
+"""XMLHttpRequest that blocks: the last resort of blocking code in a browser. A whole body at a time.
+
+On the main thread it knows no timeout, and takes a body for text, of which what begins with a byte order mark arrives
+damaged; so there it is used with one warning, and a response that is damaged is an error.
+
+Source: the XMLHttpRequest standard of the WHATWG.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import js
+from pyodide.ffi import JsException, to_js
+
+from .._backends.emscripten import check_interrupt
+from .._clock import Clock
+from .._errors import ReadError
+from .._fetch_rules import warn_once
+from .call import FetchHead, FetchRequest, head_deadline
+from .errors import Failure, fetch_error, silence
+from .runtime import runtime
+
+__all__ = ["XHRCall"]
+
+
+class XHRCall:
+    """One request by XMLHttpRequest. See `Call`."""
+
+    sent_by = "xhr"
+
+    def __init__(self, request: FetchRequest) -> None:
+        self._request = request
+        self._body = b""
+
+    async def start(self, clock: Clock) -> FetchHead:
+        request = self._request
+        xhr = js.XMLHttpRequest.new()
+        xhr.open(request.method, request.url, False)
+        for name, value in request.headers:
+            xhr.setRequestHeader(name, value)
+        xhr.withCredentials = request.options.get("credentials") == "include"
+        self._prepare(xhr, clock)
+        try:
+            xhr.send(None if request.content is None else to_js(request.content))
+        except JsException as exc:
+            if exc.name == "TimeoutError":
+                raise silence() from exc
+            raise fetch_error(Failure.of(exc), request.method, request.url) from exc
+        finally:
+            check_interrupt()
+        if not xhr.status:  # Firefox says so of what did not connect
+            raise fetch_error(Failure("NetworkError", "the status is 0"), request.method, request.url)
+        self._body = self._received(xhr)
+        lines = [line.partition(": ") for line in xhr.getAllResponseHeaders().split("\r\n") if line]
+        fields = [(name, value) for name, _, value in lines]
+        url = xhr.responseURL
+        return FetchHead(xhr.status, xhr.statusText, fields, url, url != request.url, "default")
+
+    def _prepare(self, xhr: Any, clock: Clock) -> None:
+        if runtime().is_worker:
+            xhr.responseType = "arraybuffer"
+            deadline = head_deadline(self._request, clock)
+            if deadline < math.inf:
+                xhr.timeout = max(1, round(1000 * (deadline - time.monotonic())))  # 0 would be none
+            return
+        xhr.overrideMimeType("text/plain; charset=x-user-defined")
+        warn_once(
+            "xhr",
+            "blocking code on the main thread of a page has no timeouts, freezes the page, and reads no body part by "
+            "part, unless it is entered by runPythonAsync where the browser has JavaScript Promise Integration",
+        )
+
+    def _received(self, xhr: Any) -> bytes:
+        if runtime().is_worker:
+            return bytes(xhr.response.to_bytes())
+        text = str(xhr.responseText)
+        # x-user-defined maps bytes beyond ASCII to U+F780 and up, so that any other character is of another encoding.
+        data = text.encode("utf-16-le", "surrogatepass")
+        if any(byte not in (0x00, 0xF7) for byte in set(data[1::2])):
+            error = ReadError(
+                f"{self._request.method} {self._request.url}: the body begins with a byte order mark, and arrives "
+                "damaged on the main thread: read it in a worker, or by ConnectionPool"
+            )
+            error.request_sent = True
+            raise error
+        return data[::2]
+
+    async def read(self, clock: Clock) -> bytes:
+        body, self._body = self._body, b""
+        return body
+
+    def abort(self) -> None:
+        """It is over as soon as `start` returns."""
