@@ -43,13 +43,24 @@ async def socks_tunnel(stream: Stream, proxy: Proxy, host: str, port: int, deadl
     """
     steps = handshake(host, port, proxy.auth)
     data, wanted = next(steps)
+    heard = bytearray()
     try:
         while True:
             if data:
                 await stream.send(data, deadline)
-            data, wanted = steps.send(await _receive_exactly(stream, wanted, deadline))
+            while len(heard) < wanted:
+                part = await stream.receive(wanted - len(heard), deadline)
+                if not part:
+                    raise ProxyError(
+                        f"the proxy closed the connection, after {len(heard)} of {wanted} bytes of a reply"
+                    )
+                heard += part
+            reply = bytes(heard[:wanted])
+            del heard[:wanted]
+            data, wanted = steps.send(reply)
     except StopIteration:
-        return stream
+        # TLS gives whole records, and there the origin's first bytes may be in one with the proxy's last.
+        return _TunnelStream(stream, bytes(heard), None, stream) if heard else stream
     except TimeoutException as exc:
         raise ConnectTimeout(f"the proxy {proxy} did not answer in time") from exc
     except NetworkError as exc:
@@ -57,16 +68,6 @@ async def socks_tunnel(stream: Stream, proxy: Proxy, host: str, port: int, deadl
     except ProxyError as exc:
         exc.args = (f"{proxy}: {exc}",)
         raise
-
-
-async def _receive_exactly(stream: Stream, count: int, deadline: float) -> bytes:
-    data = b""
-    while len(data) < count:
-        part = await stream.receive(count - len(data), deadline)
-        if not part:
-            raise ProxyError(f"the proxy closed the connection in the handshake, after {len(data)} of {count} bytes")
-        data += part
-    return data
 
 
 async def connect_tunnel(
@@ -214,7 +215,7 @@ class _TunnelStream:
 
     __slots__ = ("_connection", "_io", "_tunnel", "_unread")
 
-    def __init__(self, tunnel: Stream, unread: bytes, connection: Connection, io: Stream) -> None:
+    def __init__(self, tunnel: Stream, unread: bytes, connection: Connection | None, io: Stream) -> None:
         self._tunnel = tunnel
         self._unread = unread
         self._connection = connection
@@ -262,7 +263,8 @@ class _TunnelStream:
 
     def close(self, farewell: bytes = b"") -> None:
         self._tunnel.close(farewell)
-        self._connection.close()
+        if self._connection is not None:
+            self._connection.close()
 
     def abandon(self) -> None:
-        self._connection.abandon()
+        (self._tunnel if self._connection is None else self._connection).abandon()

@@ -18,13 +18,15 @@ import pytest
 from tests.run_page import blocks
 from tests.support.app import TEXT
 from tests.support.http2_peer import DataFrame, HTTP2Conn, HTTP2Peer, Setting, http2_context
+from tests.support.http_proxies import RealProxy, Squid
 from tests.support.peer import ScriptedPeer
 from tests.support.servers import Server
 from tests.support.tls import CertificateAuthority
 
 _ROOT = Path(__file__).parents[1]
 _PAGES = sorted(path for path in (_ROOT / "README.md", *(_ROOT / "docs").glob("*.md")) if any(blocks(path.read_text())))
-# What they are run against, and what they print then. The gateway is a server, and has a test module of its own.
+# What they are run against, and what they print then. The gateway is a server, and has a test module of its own; the
+# one about proxies has more arguments.
 _EXAMPLES = {
     "get.py": ("/gzip", f"{len(TEXT)} bytes"),
     "http2.py": ("/gzip", "100 answers in HTTP/2\nconnections: 1\n"),
@@ -55,7 +57,14 @@ def echo(conn: HTTP2Conn) -> None:
 
 
 @pytest.fixture
-def addresses(uvicorn_server: Server, hypercorn_server: Server, ca: CertificateAuthority) -> Iterator[dict[str, str]]:
+def addresses(
+    uvicorn_server: Server,
+    hypercorn_server: Server,
+    squid_proxy: Squid,
+    haproxy_proxy: RealProxy,
+    dante_proxy: RealProxy,
+    ca: CertificateAuthority,
+) -> Iterator[dict[str, str]]:
     """What stands for the addresses of the pages; longer ones first."""
     offer = {Setting.ENABLE_CONNECT_PROTOCOL: 1}
     with (
@@ -63,6 +72,10 @@ def addresses(uvicorn_server: Server, hypercorn_server: Server, ca: CertificateA
         HTTP2Peer(echo, tls=http2_context(ca), settings=offer) as tunnel,
     ):
         yield {
+            "http://proxy.example.org:3128": squid_proxy.open.url,
+            "http://strict.example.org:3128": squid_proxy.asking.url,
+            "https://proxy.example.org": haproxy_proxy.url,
+            "socks5h://proxy.example.org": dante_proxy.url.replace("socks5:", "socks5h:"),
             "https://expired.example.org": expired.origin,
             "https://http2.example.org/chat": f"{tunnel.origin}/chat",
             "https://http2.example.org/download": f"{hypercorn_server.https}/bytes/10000000",
@@ -104,11 +117,32 @@ def test_an_example_does_what_it_says(
     assert expected in run(folder, _ROOT / "examples" / name, server.https + path)
 
 
+def test_the_example_of_a_proxy_goes_through_it(
+    folder: Path, uvicorn_server: Server, squid_proxy: Squid, haproxy_proxy: RealProxy
+) -> None:
+    program, url = _ROOT / "examples" / "proxy.py", f"{uvicorn_server.https}/gzip"
+    direct = "200 OK in HTTP/1.1"
+    assert direct in run(folder, program, url)
+    assert f"{direct}, through {squid_proxy.open.url}" in run(folder, program, url, squid_proxy.open.url)
+    chain = [haproxy_proxy.url, squid_proxy.open.url]
+    assert f"{direct}, through {', '.join(chain)}" in run(folder, program, url, *chain)
+    assert "refused: 407 Proxy Authentication Required" in run(folder, program, url, squid_proxy.asking.url)
+
+
 def test_the_demo_holds(folder: Path) -> None:
     assert "All of it held." in run(folder, _ROOT / "scripts" / "demo.py")
 
 
 def test_nothing_is_left_out() -> None:
-    pages = {"README.md", "quickstart.md", "streaming.md", "http2.md", "tls.md", "sync.md", "errors.md"}
+    pages = {
+        "README.md",
+        "proxies-and-connecting.md",
+        "quickstart.md",
+        "streaming.md",
+        "http2.md",
+        "tls.md",
+        "sync.md",
+        "errors.md",
+    }
     assert pages <= {page.name for page in _PAGES}
-    assert {path.name for path in (_ROOT / "examples").glob("*.py")} == {*_EXAMPLES, "gateway.py"}
+    assert {path.name for path in (_ROOT / "examples").glob("*.py")} == {*_EXAMPLES, "gateway.py", "proxy.py"}

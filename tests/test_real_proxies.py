@@ -305,11 +305,17 @@ async def test_a_chain_of_two_goes_through_both(
 
 
 async def test_a_chain_may_end_in_socks(
-    world: World, squid_proxy: Squid, microsocks_proxy: RealProxy, uvicorn_server: Server, ca: CertificateAuthority
+    world: World,
+    squid_proxy: Squid,
+    haproxy_proxy: RealProxy,
+    microsocks_proxy: RealProxy,
+    uvicorn_server: Server,
+    ca: CertificateAuthority,
 ) -> None:
-    http = world.pool(proxy=[squid_proxy.asking.via(ca), microsocks_proxy.via(ca)], ssl=ca.client_context())
-    for origin in (uvicorn_server.https, uvicorn_server.http):
-        assert (await http.request("GET", origin)).body == b"hello"
+    for first in (squid_proxy.asking, haproxy_proxy):
+        http = world.pool(proxy=[first.via(ca), microsocks_proxy.via(ca)], ssl=ca.client_context())
+        for origin in (uvicorn_server.https, uvicorn_server.http):
+            assert (await http.request("GET", origin)).body == b"hello"
     port = uvicorn_server.http.rpartition(":")[2]
     await world.until(lambda: microsocks_proxy.lines(f"connected to 127.0.0.1:{port}"))
 

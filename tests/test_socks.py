@@ -15,7 +15,7 @@ import httpcore
 from httpcore import ConnectError, ConnectTimeout, LocalProtocolError, Network, Proxy, ProxyError, SSLConfig
 from tests.support.invariants import assert_holds, assert_still_works, error_of
 from tests.support.peer import Conn, ScriptedPeer
-from tests.support.scripted_proxies import SOCKS, SOCKS_IN_CLEAR, ProxyPeers, serve
+from tests.support.scripted_proxies import SOCKS, SOCKS_IN_CLEAR, TLS_IN_TLS, ProxyPeers, connect, serve
 from tests.support.scripted_socks import (
     NO_AUTH,
     NONE_ACCEPTED,
@@ -176,6 +176,26 @@ async def test_h_s5_addr_whatever_the_proxy_is_bound_to_the_tunnel_begins_behind
     with ProxyPeers(SOCKS_IN_CLEAR, ca, script, expect_disconnect=True) as peers:
         http = peers.one_slot(world)
         assert (await http.request("GET", peers.origin)).body == b"early"
+
+
+async def test_h_s5_split_replies_may_come_in_one_tls_record_with_what_follows(
+    world: World, ca: CertificateAuthority
+) -> None:
+    """SOCKS behind an https proxy. TLS gives a record whole, however little of it is asked for."""
+
+    def script(conn: Conn) -> None:
+        connect(conn, None)
+        greet(conn, NO_AUTH)
+        read_target(conn)
+        conn.send(reply() + b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n")
+        conn.read_request()
+        conn.send(b"early")
+        serve(conn)
+
+    with ProxyPeers(TLS_IN_TLS, ca, script, expect_disconnect=True) as peers:
+        http = peers.one_slot(world, proxy=[peers.via(), "socks5h://second.test"])
+        assert (await http.request("GET", "http://a.test/")).body == b"early"
+        assert (await http.request("GET", "http://a.test/next")).body == b"/next"
 
 
 # Refusals

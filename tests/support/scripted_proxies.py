@@ -43,6 +43,7 @@ __all__ = [
     "TUNNEL",
     "Kind",
     "ProxyPeers",
+    "connect",
     "serve",
 ]
 
