@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import sys
-from collections import Counter
-from itertools import pairwise
 from typing import TypeVar
 
 import pytest
@@ -13,9 +10,10 @@ from hypothesis import settings, strategies
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from httpcore._config import Limits
-from httpcore._pool_state import CloseReason, Entry, Life, Record, Waiter
+from httpcore._pool_state import Life
 from httpcore._route import Route
-from tests.support.pool_driver import Connection, Driver, Request, route
+from tests.support.pool_driver import route
+from tests.support.pool_model import PoolModel
 
 T = TypeVar("T")
 
@@ -41,29 +39,12 @@ ENDS = [None, None, "one", "expired", "all idle"]
 
 
 class Pool(RuleBasedStateMachine):
-    """The requests of a pool, each of which waits, holds a connection, or is over."""
+    """Drives a `PoolModel` at random."""
 
-    driver: Driver
-    limits: Limits
+    model: PoolModel
     routes: list[Route]
     may_need_fresh: bool
-    is_prompt: bool  # whether waiters look as soon as they are woken
     ending: str
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.queued: list[Request] = []  # by age; those that were served or turned away leave
-        self.served: list[Request] = []  # they have not looked yet, and may still be cancelled
-        self.running: list[Request] = []
-        self.dials: list[Entry[Connection]] = []  # begun; the state may have given them up meanwhile
-        self.entries: dict[Entry[Connection], None] = {}  # all that ever were seen
-        self.failed: set[Entry[Connection]] = set()
-        self.shared: set[Entry[Connection]] = set()
-        self.renewed: set[Record[Connection]] = set()  # routes where a fresh waiter may have taken another's dial
-        self.seen: dict[Request, tuple[object, object, object]] = {}  # what a waiter had been given at the last look
-        self.used: set[Entry[Connection]] = set()  # those that a request was sent on
-        self.opened: Counter[Route] = Counter()
-        self.wakes: dict[Request, int] = {}
 
     @initialize(
         limits=LIMITS,
@@ -82,11 +63,9 @@ class Pool(RuleBasedStateMachine):
         dials_inline: bool,
         ending: str,
     ) -> None:
-        self.limits = limits
         self.routes = routes
         self.may_need_fresh = may_need_fresh
-        self.is_prompt = is_prompt
-        self.driver = Driver(limits, dials_inline)
+        self.model = PoolModel(limits, dials_inline, is_prompt)
         self.ending = ending
 
     # What happens.
@@ -103,45 +82,41 @@ class Pool(RuleBasedStateMachine):
     def want(
         self, data: strategies.DataObject, count: int, needs_fresh: bool, opens_at_once: bool, capacity: int | None
     ) -> None:
-        route = data.draw(strategies.sampled_from(self.routes))
+        model, route = self.model, data.draw(strategies.sampled_from(self.routes))
         for _ in range(count):
-            request = self._want(route, needs_fresh and self.may_need_fresh)
-            self.look()
+            request = model.want(route, needs_fresh and self.may_need_fresh)
+            model.look()
             if request.opening is not None and opens_at_once:
                 if not request.opening.is_dialed:
-                    self._begin(request)
-                self.dials.remove(request.opening)
-                self._open(request.opening, capacity)
-                self.look()
+                    model.begin(request)
+                model.open(request.opening, capacity)
+                model.look()
 
-    @precondition(lambda self: self.queued or self.served)
+    @precondition(lambda self: self.model.queued or self.model.served)
     @rule(data=strategies.data())
     def cancel(self, data: strategies.DataObject) -> None:
-        request = self._take(data, self.queued + self.served, self.queued, self.served)
-        dial = request.opening
-        self.driver.cancel(request)
-        assert dial is None or dial.dialer is not None or dial.life is Life.CLOSED, "it is dialed for nobody"
+        self.model.cancel(self._take(data, self.model.queued + self.model.served))
 
-    @precondition(lambda self: self.served or self._undialed())
+    @precondition(lambda self: self.model.served or self.model.undialed())
     @rule(data=strategies.data())
     def wake_up(self, data: strategies.DataObject) -> None:
-        request = data.draw(strategies.sampled_from(self.served + self._undialed()))
-        if request in self.served:
-            self.served.remove(request)
-            self._use(request)
+        model = self.model
+        request = self._take(data, model.served + model.undialed())
+        if request in model.served:
+            model.use(request)
         else:
-            self._begin(request)
+            model.begin(request)
 
-    @precondition(lambda self: self.dials)
+    @precondition(lambda self: self.model.dials)
     @rule(data=strategies.data(), is_well=strategies.sampled_from([True, True, False]), capacity=CAPACITIES)
     def end_dial(self, data: strategies.DataObject, is_well: bool, capacity: int | None) -> None:
-        entry = self._take(data, self.dials)
+        entry = self._take(data, self.model.dials)
         if is_well:
-            self._open(entry, capacity)
+            self.model.open(entry, capacity)
         else:
-            self._fail(entry)
+            self.model.fail(entry)
 
-    @precondition(lambda self: self.running)
+    @precondition(lambda self: self.model.running)
     @rule(
         data=strategies.data(),
         count=strategies.integers(1, 3),
@@ -149,314 +124,76 @@ class Pool(RuleBasedStateMachine):
         keepalive=strategies.sampled_from([None, None, 0.0, 3.0]),
     )
     def release(self, data: strategies.DataObject, count: int, is_reusable: bool, keepalive: float | None) -> None:
-        for _ in range(min(count, len(self.running))):
-            request = self._take(data, self.running)
-            self.driver.release(request, is_reusable, keepalive)
-            assert request.entry is not None
-            if request.entry.life is Life.IDLE:
-                assert is_reusable
-                self._check_expiry(request.entry, keepalive)
-            self.look()
+        for _ in range(min(count, len(self.model.running))):
+            self.model.release(self._take(data, self.model.running), is_reusable, keepalive)
+            self.model.look()
 
-    @precondition(lambda self: self._shared_entries())
+    @precondition(lambda self: self.model.shared_entries())
     @rule(data=strategies.data(), capacity=strategies.sampled_from([None, 0, 1, 2, 3]))
     def resize_or_retire(self, data: strategies.DataObject, capacity: int | None) -> None:
-        entry = data.draw(strategies.sampled_from(self._shared_entries()))
+        driver, entry = self.model.driver, self._take(data, self.model.shared_entries())
         if capacity is None:
-            self.driver.state.retire(entry)
+            driver.state.retire(entry)
         else:
-            self.driver.state.resized(entry, capacity)
-        self.driver.close_doomed()
+            driver.state.resized(entry, capacity)
+        driver.close_doomed()
 
-    @precondition(lambda self: self._open_entries())
+    @precondition(lambda self: self.model.open_entries())
     @rule(data=strategies.data(), seconds=strategies.sampled_from([1.0, 4.0, 10.0]), ends=strategies.sampled_from(ENDS))
     def pass_time(self, data: strategies.DataObject, seconds: float, ends: str | None) -> None:
-        state = self.driver.state
-        self.driver.now += seconds
+        driver = self.model.driver
+        state = driver.state
+        driver.now += seconds
         if ends == "one":  # where it is in use, the request that uses it will find out
-            state.closed(data.draw(strategies.sampled_from(self._open_entries())))
+            state.closed(self._take(data, self.model.open_entries()))
         elif ends == "expired":
-            state.expire(self.driver.now)
+            state.expire(driver.now)
             soonest = state.soonest_expiry()
-            assert soonest is None or soonest > self.driver.now
+            assert soonest is None or soonest > driver.now
         elif ends == "all idle":
             state.close_idle()
             assert not any(entry.life is Life.IDLE for entry in state.entries())
-        self.driver.close_doomed()
+        driver.close_doomed()
 
     def teardown(self) -> None:
         """However it went, it ends: nobody waits for ever, nothing stays open or is in two places."""
-        if not hasattr(self, "driver") or sys.exception() is not None:
+        if not hasattr(self, "model") or sys.exception() is not None:
             return  # there is a failure to be seen, and not to be covered by another
+        model, state = self.model, self.model.driver.state
         if self.ending != "settle":
-            self.driver.state.drain() if self.ending == "drain" else self.driver.state.close()
-            self.driver.close_doomed()
-            self.look()
-            assert not self.queued, "closing has left somebody waiting"
+            state.drain() if self.ending == "drain" else state.close()
+            model.driver.close_doomed()
+            model.look()
+            assert not model.queued, "closing has left somebody waiting"
         for _ in range(1_000):
-            if not (self.queued or self.served or self.running or self.dials):
+            if not (model.queued or model.served or model.running or model.dials):
                 break
-            self._wake_up()
-            while self.running:
-                self.driver.release(self.running.pop())
-                self.look()
-            self._wake_up()
-            while self.dials:
-                self._open(self.dials.pop(), None)
-                self.look()
+            model.wake_up()
+            while model.running:
+                model.release(model.running[-1])
+                model.look()
+            model.wake_up()
+            while model.dials:
+                model.open(model.dials[-1], None)
+                model.look()
         else:
             pytest.fail("somebody waits for ever")
-        assert all(entry.life is Life.IDLE for entry in self.driver.state.entries())
-        assert self.ending == "settle" or not self.driver.state.total
-        self.driver.state.close()
-        self.driver.close_doomed()
-        self.look()
-        assert not self.driver.state.entries()
+        assert all(entry.life is Life.IDLE for entry in state.entries())
+        assert self.ending == "settle" or not state.total
+        state.close()
+        model.driver.close_doomed()
+        model.look()
+        assert not state.entries()
 
     # What holds.
 
     @invariant()
     def look(self) -> None:
-        """Check everything, then note what is new."""
-        if not hasattr(self, "driver"):
-            return
-        self._note_entries()
-        self._check_waiters()
-        self._check_limits()
-        self._check_places()
-        self._check_dials()
-        self._check_that_nobody_waits_in_vain()
-        self._check_counts()
-        self._note_outcomes()
+        if hasattr(self, "model"):
+            self.model.look()
 
-    def _note_entries(self) -> None:
-        for entry in self.driver.state.entries():
-            self.entries[entry] = None
-        for request in [*self.queued, *self.running]:
-            if request.entry is not None:
-                self.entries[request.entry] = None
-
-    def _check_limits(self) -> None:
-        state, limits = self.driver.state, self.limits
-        assert limits.max_connections is None or state.total <= limits.max_connections
-        for record in state.records():
-            assert limits.max_connections_per_origin is None or record.total <= limits.max_connections_per_origin
-        idle = sum(entry.life is Life.IDLE for entry in state.entries())
-        assert limits.max_keepalive_connections is None or idle <= limits.max_keepalive_connections
-        for entry in self.entries:
-            assert 0 <= entry.reserved <= entry.requests
-            assert entry.capacity >= 1
-            assert limits.max_requests_per_connection is None or entry.requests <= limits.max_requests_per_connection, (
-                "a connection was given more requests than it may carry"
-            )
-
-    def _check_places(self) -> None:
-        """Every connection is in exactly one place, which is that of its life; what is gone was closed, once."""
-        state = self.driver.state
-        live = set(state.entries())
-        holders = Counter(request.entry for request in [*self.queued, *self.served, *self.running] if request.entry)
-        for entry in self.entries:
-            record = entry.record
-            places = {
-                Life.OPENING: (entry.dialer is not None) + (entry in record.detached),
-                Life.IDLE: (entry in record.idle) + (entry in state._idle),
-            }
-            assert places[Life.OPENING] == (entry.life is Life.OPENING)
-            assert places[Life.IDLE] == 2 * (entry.life is Life.IDLE)
-            assert (entry.life is Life.CLOSED) == (entry not in live)
-            assert (entry.life is Life.CLOSED) == ((entry in self.driver.doomed) != (entry in self.failed))
-            assert entry.reserved == holders[entry], "its requests are not those that hold it"
-            assert (entry.life is Life.ACTIVE) == bool(entry.reserved and entry in live)
-            if entry.life in (Life.ACTIVE, Life.IDLE):
-                assert entry.connection is not None
-                assert not entry.connection.is_closed
-                assert not (entry.life is Life.IDLE and entry.is_retiring)
-            assert (entry in record.shared) == (entry.capacity > 1 and _has_slot(entry, self.limits))
-
-    def _check_waiters(self) -> None:
-        """Who waits is in its queue, in order; who was served or turned away was woken, in order, and is in none."""
-        state = self.driver.state
-        for request in self.queued:
-            now = request.entry, request.error, request.opening
-            was = self.seen.get(request, (None, None, None))
-            if any(new is not None and new is not old for new, old in zip(now, was, strict=True)):
-                assert request.wakes > self.wakes.get(request, 0), "it was given something and sleeps on"
-            if state.dials_inline and was[2] is not None:
-                assert request.entry in (None, was[2]), "it dials and cannot take another connection"
-                assert request.entry or request.error or request.opening is was[2], "it dials, but not for itself"
-        for record in state.records():
-            for queue in [record.queue, record.fresh_queue]:
-                mine = [
-                    request for request in self.queued if request.waiter is not None and request.waiter.queue is queue
-                ]
-                waiting = [request for request in mine if request.is_waiting]
-                queued = [request for request in waiting if not (state.dials_inline and request.opening)]
-                assert list(queue.waiters) == [request.waiter for request in queued]
-                served = [index for index, request in enumerate(mine) if request.entry is not None]
-                left = [index for index, request in enumerate(mine) if request in queued]
-                assert not served or not left or max(served) < min(left), "somebody was passed"
-                if record not in self.renewed:
-                    assert all(not later.opening or earlier.opening for earlier, later in pairwise(queued)), (
-                        "somebody has a dial before who has waited longer"
-                    )
-        for request in self.queued:
-            if (
-                request.entry is not None
-                and request.waiter is not None
-                and request.waiter.queue is request.waiter.record.fresh_queue
-            ):
-                assert request.entry not in self.used, "it was given a used connection"
-
-    def _check_dials(self) -> None:
-        for entry in self.driver.state.entries():
-            if entry.life is not Life.OPENING:
-                continue
-            if entry.dialer is None:
-                assert entry.is_dialed, "nobody dials it, and nobody will"
-                assert not _undialed(entry.record), "a dial for nobody, and somebody without one"
-            else:
-                assert entry.dialer.opening is entry
-        for record in self.driver.state.records():
-            assert record.is_shared is not None or record.opening <= 1, "one dial is enough to find out"
-
-    def _check_that_nobody_waits_in_vain(self) -> None:
-        state, limits = self.driver.state, self.limits
-        has_idle = any(entry.life is Life.IDLE for entry in state.entries())
-        has_room = limits.max_connections is None or state.total < limits.max_connections or has_idle
-        for record in state.records():
-            if record.queue.waiters:
-                assert not record.idle
-                assert not record.shared
-            undialed = _undialed(record)
-            of_origin = limits.max_connections_per_origin
-            has_own_room = of_origin is None or record.total < of_origin or record.idle
-            can_dial = record.is_shared is False or not record.opening
-            assert not (undialed and has_room and has_own_room and can_dial), "it could dial, but does not"
-            is_hungry = undialed and (of_origin is None or record.total < of_origin) and can_dial
-            assert (record in state._hungry) == bool(is_hungry)
-
-    def _check_counts(self) -> None:
-        state = self.driver.state
-        live = state.entries()
-        assert state.total == len(live)
-        assert len(state._idle) == sum(entry.life is Life.IDLE for entry in live)
-        for record in state.records():
-            mine = [entry for entry in live if entry.record is record]
-            lives = Counter(entry.life for entry in mine)
-            assert (record.opening, record.active, len(record.idle)) == (
-                lives[Life.OPENING],
-                lives[Life.ACTIVE],
-                lives[Life.IDLE],
-            )
-            assert record.total == len(mine)
-            assert len(record.detached) == sum(entry.life is Life.OPENING and entry.dialer is None for entry in mine)
-            assert record.opened == self.opened[record.route]
-            gone = [entry for entry in self.entries if entry.record is record and entry.life is Life.CLOSED]
-            assert record.closed == Counter(entry.close_reason for entry in gone)
-            assert record.closed[CloseReason.FAILED_TO_OPEN] == sum(entry in self.failed for entry in gone)
-            of_record = [entry for entry in self.entries if entry.record is record]
-            assert record.reused == sum(max(entry.requests - 1, 0) for entry in of_record)
-
-    def _check_expiry(self, entry: Entry[Connection], keepalive: float | None) -> None:
-        """That of a connection that has just become idle."""
-        now, max_age = self.driver.now, _or_infinite(self.limits.max_connection_age)
-        assert now - entry.opened_at < max_age
-        kept = min(_or_infinite(keepalive), _or_infinite(self.limits.keepalive_expiry))
-        assert entry.expires_at <= min(now + kept, entry.opened_at + max_age)
-
-    def _note_outcomes(self) -> None:
-        for request in self.queued:
-            self.seen[request] = request.entry, request.error, request.opening
-            self.wakes[request] = request.wakes
-        self.served += [request for request in self.queued if request.entry is not None]
-        self.queued = [request for request in self.queued if request.is_waiting]
-        if self.is_prompt:
-            self._wake_up()
-
-    # How it is done.
-
-    def _want(self, route: Route, needs_fresh: bool) -> Request:
-        records = [record for record in self.driver.state.records() if record.route == route]
-        is_anyone_waiting = any(record.queue.waiters for record in records)
-        expired = {entry for record in records for entry in record.idle if entry.expires_at <= self.driver.now}
-        request = self.driver.want(route, needs_fresh)
-        if needs_fresh and request.waiter is not None:
-            self.renewed.add(request.waiter.record)
-        entry = request.acquired
-        if entry is None:
-            self.queued.append(request)
-            return request
-        assert not is_anyone_waiting, "a newcomer has passed a waiter"
-        assert entry.record.route == route
-        assert entry not in expired
-        assert self.driver.now - entry.opened_at < _or_infinite(self.limits.max_connection_age)
-        self._use(request)
-        return request
-
-    def _use(self, request: Request) -> None:
-        assert request.entry is not None
-        self.running.append(request)
-        self.used.add(request.entry)
-
-    def _take(self, data: strategies.DataObject, items: list[T], *owners: list[T]) -> T:
-        item = data.draw(strategies.sampled_from(items))
-        for owner in owners or [items]:
-            if item in owner:
-                owner.remove(item)
-        return item
-
-    def _wake_up(self) -> None:
-        for request in self.served:
-            self._use(request)
-        self.served.clear()
-        for request in self._undialed():
-            self._begin(request)
-
-    def _undialed(self) -> list[Request]:
-        """Those who have to dial and have not begun."""
-        return [request for request in self.queued if request.opening is not None and not request.opening.is_dialed]
-
-    def _begin(self, request: Request) -> None:
-        assert request.opening is not None
-        self.driver.begin(request)
-        self.dials.append(request.opening)
-
-    def _open(self, entry: Entry[Connection], capacity: int | None) -> None:
-        if not entry.record.route.may_share:
-            capacity = None
-        if entry.life is not Life.CLOSED:
-            self.opened[entry.record.route] += 1
-        if capacity is not None:
-            self.shared.add(entry)
-        self.driver.open(entry, capacity)
-
-    def _fail(self, entry: Entry[Connection]) -> None:
-        if entry.life is not Life.CLOSED:
-            self.failed.add(entry)
-        self.driver.fail(entry)
-
-    def _open_entries(self) -> list[Entry[Connection]]:
-        return [entry for entry in self.driver.state.entries() if entry.life is not Life.OPENING]
-
-    def _shared_entries(self) -> list[Entry[Connection]]:
-        return [entry for entry in self._open_entries() if entry in self.shared]
-
-
-def _undialed(record: Record[Connection]) -> list[Waiter[Connection]]:
-    return [waiter for waiter in [*record.fresh_queue.waiters, *record.queue.waiters] if waiter.opening is None]
-
-
-def _has_slot(entry: Entry[Connection], limits: Limits) -> bool:
-    is_open = entry.life in (Life.ACTIVE, Life.IDLE) and not entry.is_retiring
-    return (
-        is_open
-        and entry.reserved < entry.capacity
-        and entry.requests < _or_infinite(limits.max_requests_per_connection)
-    )
-
-
-def _or_infinite(limit: float | None) -> float:
-    return math.inf if limit is None else limit
+    def _take(self, data: strategies.DataObject, items: list[T]) -> T:
+        return data.draw(strategies.sampled_from(items))
 
 
 # Enough to find each fault that it was tried on, in a few seconds.
