@@ -42,10 +42,7 @@ async def connect(route: Route, dialing: Dialing, backend: Backend, clock: Clock
     while True:
         try:
             deadline = clock.deadline(clock.timeout.connect)
-            if route.proxies:
-                stream = await _Through(route, dialing, backend, clock, deadline).open()
-            else:
-                stream = await _open_stream(route, dialing, backend, clock, deadline)
+            stream = await _Way(route, dialing, backend, clock, deadline).open()
         except (ConnectError, ConnectTimeout) as exc:
             if attempt >= dialing.retries or clock.is_over or _is_refusal(exc):
                 raise
@@ -88,24 +85,9 @@ def _is_refusal(exc: HTTPCoreError) -> bool:
     return isinstance(exc.__cause__, ssl.SSLError) and not isinstance(exc.__cause__, ssl.SSLEOFError)
 
 
-async def _open_stream(route: Route, dialing: Dialing, backend: Backend, clock: Clock, deadline: float) -> Stream:
-    host, port = route.origin.host, route.origin.port
-    stream = await dial(host, port, route.network, dialing.names, backend, clock, deadline)
-    return await _secure_origin(stream, route, dialing, backend, clock, deadline)
-
-
-async def _secure_origin(
-    stream: Stream, route: Route, dialing: Dialing, backend: Backend, clock: Clock, deadline: float
-) -> Stream:
-    if route.ssl is None:
-        return stream
-    name = route.server_name or route.origin.host
-    resume = dialing.sessions, route
-    return await _secure(stream, route.ssl, name, route.alpn, resume, backend, clock, deadline)
-
-
-class _Through:
-    """The way through the proxies of a route, hop by hop, all within one deadline."""
+class _Way:
+    """One attempt to reach the end of a route, all within one deadline: dial, a tunnel through each proxy, TLS where it
+    belongs. Whoever opens a stream here closes it when the next step fails."""
 
     def __init__(self, route: Route, dialing: Dialing, backend: Backend, clock: Clock, deadline: float) -> None:
         self._route = route
@@ -113,59 +95,57 @@ class _Through:
         self._backend = backend
         self._clock = clock
         self._deadline = deadline
-        # Whether HTTP/1.1 may be spoken is a question of the origin, unless the proxy answers for it.
-        self._alpn = route.alpn if route.is_forwarded else tuple(dict.fromkeys((*route.alpn, "http/1.1")))
 
     async def open(self) -> Stream:
-        """A stream to the origin, or to the proxy that forwards. One that is given addresses gets them one by one."""
-        origin, proxy = self._route.origin, self._route.proxies[-1]
-        hosts = await self._addresses(origin.host, origin.port) if proxy.scheme == "socks5" else [origin.host]
-        for host in hosts[:-1]:
+        """A stream to the origin, or to the proxy that forwards to it."""
+        route = self._route
+        if not route.proxies:
+            return await self._secure_origin(await self._dial(route.origin.host, route.origin.port))
+        hops = [(route.origin.host, route.origin.port)]
+        if route.proxies[-1].scheme == "socks5":  # which is given addresses, one after another
+            hops = await self._resolve(*hops[0])
+        for hop in hops[:-1]:
             try:
-                return await self._open(host)
+                return await self._open_through(*hop)
             except ProxyError:
                 continue  # the last address will say so as well
-        return await self._open(hosts[-1])
+        return await self._open_through(*hops[-1])
 
-    async def _open(self, host: str) -> Stream:
-        route, clock = self._route, self._clock
+    async def _open_through(self, host: str, port: int) -> Stream:
+        """Through the proxies of the route, of which the last is asked for a tunnel to `host`."""
+        route = self._route
         stream = await self._reach(route.proxies[0])
         try:
-            for proxy, following in zip(route.proxies, route.proxies[1:], strict=False):
-                hop = following.host
-                if proxy.scheme == "socks5":
-                    hop = (await self._addresses(hop, following.port))[0]
-                stream = await self._tunnel(stream, proxy, hop, following.port)
-                stream = await self._secure_proxy(stream, following)
+            for index, following in enumerate(route.proxies[1:], 1):
+                hop = following.host, following.port
+                if route.proxies[index - 1].scheme == "socks5":
+                    hop = (await self._resolve(*hop))[0]
+                stream = await self._tunnel(stream, route.proxies[index - 1], *hop)
+                stream = await self._secure_proxy(stream, index)
             if route.is_forwarded:
                 return stream
-            stream = await self._tunnel(stream, route.proxies[-1], host, route.origin.port)
-            return await _secure_origin(stream, route, self._dialing, self._backend, clock, self._deadline)
+            stream = await self._tunnel(stream, route.proxies[-1], host, port)
+            return await self._secure_origin(stream)
         except BaseException:
             stream.close()
             raise
 
     async def _reach(self, proxy: Proxy) -> Stream:
-        network, names = self._route.network, self._dialing.names
         try:
-            stream = await dial(proxy.host, proxy.port, network, names, self._backend, self._clock, self._deadline)
+            stream = await self._dial(proxy.host, proxy.port)
         except (ConnectError, ConnectTimeout) as exc:
             exc.args = (f"the proxy {proxy} was not reached: {exc}",)
             raise
-        return await self._secure_proxy(stream, proxy)
+        return await self._secure_proxy(stream, 0)
 
-    async def _secure_proxy(self, stream: Stream, proxy: Proxy) -> Stream:
-        if proxy.scheme != "https":
-            return stream
-        way = self._route.proxies[: self._route.proxies.index(proxy) + 1]
-        resume = self._dialing.sessions, (self._route.network, way)
-        try:
-            return await _secure(
-                stream, proxy.ssl, proxy.host, self._alpn, resume, self._backend, self._clock, self._deadline
-            )
-        except (ConnectError, ConnectTimeout) as exc:
-            exc.args = (f"the proxy {proxy} was not reached: {exc}",)
-            raise
+    async def _dial(self, host: str, port: int) -> Stream:
+        network, names = self._route.network, self._dialing.names
+        return await dial(host, port, network, names, self._backend, self._clock, self._deadline)
+
+    async def _resolve(self, host: str, port: int) -> list[tuple[str, int]]:
+        network, names = self._route.network, self._dialing.names
+        found = await resolve(host, port, network, names, self._backend, self._clock, self._deadline)
+        return [(address.target[0], address.target[1]) for address in found if isinstance(address.target, tuple)]
 
     async def _tunnel(self, stream: Stream, proxy: Proxy, host: str, port: int) -> Stream:
         self._clock.phase = f"asking the proxy {proxy} for a tunnel"
@@ -175,63 +155,65 @@ class _Through:
         connection = _converse(stream, agreed or "http/1.1", self._dialing, self._backend)
         return await connect_tunnel(connection, stream, proxy, host, port, self._backend, self._deadline)
 
-    async def _addresses(self, host: str, port: int) -> list[str]:
-        found = await resolve(
-            host, port, self._route.network, self._dialing.names, self._backend, self._clock, self._deadline
-        )
-        return [str(address.target[0]) for address in found]
+    async def _secure_origin(self, stream: Stream) -> Stream:
+        route = self._route
+        if route.ssl is None:
+            return stream
+        return await self._secure(stream, route.ssl, route.server_name or route.origin.host, route.alpn, route)
 
+    async def _secure_proxy(self, stream: Stream, index: int) -> Stream:
+        route = self._route
+        proxy = route.proxies[index]
+        if proxy.scheme != "https":
+            return stream
+        # Whether HTTP/1.1 may be spoken is a question of the origin, unless the proxy answers for it.
+        alpn = route.alpn if route.is_forwarded else tuple(dict.fromkeys((*route.alpn, "http/1.1")))
+        try:
+            return await self._secure(stream, proxy.ssl, proxy.host, alpn, (route.network, route.proxies[: index + 1]))
+        except (ConnectError, ConnectTimeout) as exc:
+            exc.args = (f"the proxy {proxy} was not reached: {exc}",)
+            raise
 
-async def _secure(
-    stream: Stream,
-    config: SSLConfig | ssl.SSLContext,
-    name: str,
-    alpn: tuple[str, ...],
-    resume: tuple[Sessions, Hashable],
-    backend: Backend,
-    clock: Clock,
-    deadline: float,
-) -> Stream:
-    """TLS with the peer called `name`, over `stream`, which is closed where that fails.
+    async def _secure(
+        self, stream: Stream, config: SSLConfig | ssl.SSLContext, name: str, alpn: tuple[str, ...], way: Hashable
+    ) -> Stream:
+        """TLS with the peer called `name`, over `stream`, which is closed where that fails.
 
-    Args:
-        resume: where sessions are kept, and the way to the peer, which they are kept by.
+        Args:
+            way: to the peer, by which its sessions are kept.
 
-    Raises: ConnectError, ConnectTimeout.
-    """
-    from ._tls import start_tls
+        Raises: ConnectError, ConnectTimeout.
+        """
+        from ._tls import start_tls
 
-    try:
-        clock.phase = "loading the trusted certificates"
-        context = await _context(config, alpn, backend, deadline)
-        clock.phase = "in the TLS handshake"
         # A name may end in a dot in DNS, never in a certificate (RFC 6066, 3).
         server_name = name.rstrip(".").partition("%")[0]
-        sessions, way = resume
-        return await start_tls(stream, context, server_name, deadline, now=backend.now, sessions=sessions, route=way)
-    except BaseException as exc:
-        stream.close()
-        if isinstance(exc, TimeoutException) and not isinstance(exc, ConnectTimeout):
-            raise ConnectTimeout("the peer did not complete the TLS handshake in time") from exc
-        if isinstance(exc, NetworkError) and not isinstance(exc, ConnectError):
-            raise ConnectError(f"the TLS handshake failed: {exc}") from exc
-        raise
+        sessions, now = self._dialing.sessions, self._backend.now
+        try:
+            self._clock.phase = "loading the trusted certificates"
+            context = await self._context(config, alpn)
+            self._clock.phase = "in the TLS handshake"
+            return await start_tls(stream, context, server_name, self._deadline, now=now, sessions=sessions, route=way)
+        except BaseException as exc:
+            stream.close()
+            if isinstance(exc, TimeoutException) and not isinstance(exc, ConnectTimeout):
+                raise ConnectTimeout("the peer did not complete the TLS handshake in time") from exc
+            if isinstance(exc, NetworkError) and not isinstance(exc, ConnectError):
+                raise ConnectError(f"the TLS handshake failed: {exc}") from exc
+            raise
 
+    async def _context(self, config: SSLConfig | ssl.SSLContext, alpn: tuple[str, ...]) -> ssl.SSLContext:
+        import ssl
 
-async def _context(
-    config: SSLConfig | ssl.SSLContext, alpn: tuple[str, ...], backend: Backend, deadline: float
-) -> ssl.SSLContext:
-    import ssl
+        from ._tls import known_context, make_context
 
-    from ._tls import known_context, make_context
-
-    if not isinstance(config, SSLConfig):
-        return config
-    try:
-        if (context := known_context(config, alpn)) is not None:
-            return context
-        return await backend.to_thread(lambda: make_context(config, alpn), deadline)
-    except TimeoutError as exc:
-        raise ConnectTimeout("the trusted certificates were not loaded in time") from exc
-    except (OSError, ssl.SSLError, RuntimeError) as exc:
-        raise ConnectError(f"TLS cannot be set up: {exc}") from exc
+        if not isinstance(config, SSLConfig):
+            return config
+        try:
+            if (context := known_context(config, alpn)) is not None:
+                return context
+            return await self._backend.to_thread(lambda: make_context(config, alpn), self._deadline)
+        except TimeoutError as exc:
+            raise ConnectTimeout("the trusted certificates were not loaded in time") from exc
+        except (OSError, ssl.SSLError, RuntimeError) as exc:
+            raise ConnectError(f"TLS cannot be set up: {exc}") from exc
