@@ -19,7 +19,6 @@ from ._errors import ConnectError, ConnectTimeout, HTTPCoreError, NetworkError, 
 from ._http11 import HTTP11Connection
 from ._proxy import Proxy
 from ._route import Route
-from ._sessions import Sessions
 from ._streams import Backend, Stream
 from ._tunnel import connect_tunnel, socks_tunnel
 
