@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import trustme
@@ -100,7 +101,7 @@ def _bench(peers: Path) -> Iterator[tuple[Place, Server]]:
             sys.executable, str(peers.absolute()), cores[-1] if len(cores) > 1 else None, directory / "ca.pem"
         )
         with serving(directory / "chain.pem", directory / "key.pem", directory) as server:
-            yield place, server
+            yield replace(place, proxy=server.bulk), server
 
 
 def _run(scenarios: Sequence[Scenario], place: Place, server: Server, effort: Effort) -> list[Outcome]:

@@ -53,6 +53,8 @@ def _origin(scenario: Scenario, entrant: Entrant, server: Server) -> str:
     if entrant.is_http2:
         assert server.http2 is not None
         return server.http2
+    if any(entrant.is_tunnelled for entrant in scenario.entrants):
+        return server.tunnelled
     if scenario.path in SIZES:
         return server.bulk
     return server.https if scenario.is_secure else server.http

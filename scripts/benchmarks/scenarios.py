@@ -181,6 +181,19 @@ _TLS_50 = Scenario(
     warm_up=0.5,
 )
 
+_TUNNEL_50 = Scenario(
+    name="tunnel-50",
+    title="small GET through a proxy's tunnels, 50 at a time",
+    about="Requests over https through tunnels (CONNECT) against direct ones, to the same server, which is proxy and "
+    "origin in one: what a proxy takes for passing bytes on is not our doing, and not in it.",
+    entrants=(_ours(at_once=50), replace(_ours("through tunnels", at_once=50), is_tunnelled=True)),
+    rows=(Row("50 at a time through tunnels, against direct ones", "through tunnels", "httpcore", 0.95, 1.0),),
+    figure=_requests_a_second,
+    unit="requests/s",
+    is_secure=True,
+    warm_up=0.5,
+)
+
 _SCALING = Scenario(
     name="scaling",
     title="CPU per request at 1,000 connections",
@@ -458,6 +471,7 @@ SCENARIOS = (
     _GET_1,
     _H11_50,
     _TLS_50,
+    _TUNNEL_50,
     _SCALING,
     _BLOCKING,
     _TRIO_50,

@@ -99,7 +99,9 @@ class Server:
     http2: str | None
     """The same over TLS, with HTTP/2 and nothing else; None where there is no nginx."""
     bulk: str
-    """The origin of `SIZES`, in clear."""
+    """The origin of `SIZES`, in clear: our own server, which makes tunnels to `tunnelled` too."""
+    tunnelled: str
+    """The same over TLS."""
 
     def connections(self) -> int:
         """How many nginx has taken so far; the one that asks is among them."""
@@ -116,12 +118,26 @@ def serving(certificate: Path, key: Path, directory: Path) -> Iterator[Server]:
     program = shutil.which("nginx", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"]))
     with _raw(certificate, key) as (http, https):
         if program is None:
-            yield Server("the bundled server", _origin(http), _origin(https, "https"), None, _origin(http))
+            yield Server(
+                "the bundled server",
+                _origin(http),
+                _origin(https, "https"),
+                None,
+                _origin(http),
+                _origin(https, "https"),
+            )
             return
         with _nginx(program, certificate, key, directory, _origin(http)) as ports:
             name = f"{_nginx_version(program)}; for big bodies the bundled server"
             in_clear, secure, http2 = ports
-            yield Server(name, _origin(in_clear), _origin(secure, "https"), _origin(http2, "https"), _origin(http))
+            yield Server(
+                name,
+                _origin(in_clear),
+                _origin(secure, "https"),
+                _origin(http2, "https"),
+                _origin(http),
+                _origin(https, "https"),
+            )
 
 
 def _origin(port: int, scheme: str = "http") -> str:

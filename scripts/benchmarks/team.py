@@ -31,6 +31,8 @@ class Entrant:
     options: dict[str, str] = field(default_factory=dict)
     is_http2: bool = False
     """Whether it speaks HTTP/2, and then all on one connection."""
+    is_tunnelled: bool = False
+    """Whether it goes through a proxy's tunnels."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Place:
     core: int | None
     """The core that all workers share, one at a time."""
     ca: Path
+    proxy: str = ""
+    """The URL of a proxy, for those who go through one."""
 
     def python(self, entrant: Entrant) -> str:
         # A floor needs nothing, but stands where ours does, to be under the same event loop.
@@ -63,6 +67,8 @@ class Worker:
         command += ["--ca", str(place.ca), "--connections", str(entrant.connections or entrant.at_once)]
         if entrant.is_http2:
             command.append("--http2")
+        if entrant.is_tunnelled:
+            command += ["--proxy", place.proxy]
         if place.core is not None:
             command += ["--core", str(place.core)]
         for name, value in entrant.options.items():

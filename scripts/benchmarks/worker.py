@@ -235,10 +235,11 @@ def main() -> None:
     parser.add_argument("--ca", required=True)
     parser.add_argument("--option", action="append", default=[])
     parser.add_argument("--http2", action="store_true")
+    parser.add_argument("--proxy")
     arguments = parser.parse_args()
     _settle(arguments.core)
     options = dict(option.split("=", 1) for option in arguments.option)
-    setup = Setup(arguments.world, arguments.connections, arguments.ca, options, arguments.http2)
+    setup = Setup(arguments.world, arguments.connections, arguments.ca, options, arguments.http2, arguments.proxy)
     contender = importlib.import_module(f".contenders.{arguments.contender}", __package__)
     if setup.world == "blocking":
         _serve_blocking(contender, setup)

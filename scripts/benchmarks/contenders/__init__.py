@@ -26,6 +26,8 @@ class Setup:
     """Arguments of its own, such as an engine."""
     is_http2: bool = False
     """Whether it is to speak HTTP/2."""
+    proxy: str | None = None
+    """The URL of a proxy that everything is to go through."""
 
 
 class AsyncClient(Protocol):

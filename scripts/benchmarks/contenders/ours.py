@@ -62,6 +62,7 @@ async def async_client(setup: Setup) -> AsyncIterator[AsyncClient]:
         limits=httpcore.Limits(max_connections=setup.connections),
         http1_engine=setup.options["engine"],
         http2=setup.is_http2,
+        proxy=setup.proxy,
     ) as pool:
         yield _Async(pool)
 
@@ -72,5 +73,6 @@ def blocking_client(setup: Setup) -> Iterator[BlockingClient]:
         ssl=httpcore.SSLConfig(verify=setup.ca),
         limits=httpcore.Limits(max_connections=setup.connections),
         http1_engine=setup.options["engine"],
+        proxy=setup.proxy,
     ) as pool:
         yield _Blocking(pool)
