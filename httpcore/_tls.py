@@ -7,12 +7,13 @@ Source: RFC 8446; RFC 9112, 9.8 (a body that the end of the connection delimits 
 
 from __future__ import annotations
 
+import math
 import os
 import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -31,6 +32,8 @@ _RECORD = 16 * 1024
 _ENCRYPT = 256 * 1024
 # An answer to a key update has about 25 bytes; nobody honest asks for thousands while nothing is sent.
 _MAX_ANSWERS = 64 * 1024
+# For what takes less than a millisecond, on a machine that has other things to do.
+_TAKE_IN_SECONDS = 10.0
 # What may come without a byte of data among it: a few tickets have some KB, and one record, of which only part has come
 # so far, 16. OpenSSL counts empty records and key updates, but no tickets.
 _MAX_BARREN = 1024 * 1024
@@ -195,6 +198,7 @@ class TLSStream:
     """A TLS client over another stream. See `Stream` for the contract, and `start_tls` for the arguments."""
 
     __slots__ = (
+        "_barren",
         "_failure",
         "_has_input",
         "_has_said_bye",
@@ -202,11 +206,12 @@ class TLSStream:
         "_incoming",
         "_is_blocked",
         "_is_ended",
-        "_is_receiving",
+        "_is_taking_in",
         "_is_within",
         "_lock",
         "_outgoing",
         "_plain",
+        "_reading",
         "_session_key",
         "_sessions",
         "_stream",
@@ -226,6 +231,9 @@ class TLSStream:
         self._stream = stream
         # One thread may receive while another sends, and OpenSSL does not take both at once.
         self._lock = threading.Lock()
+        # Held by whoever takes in what has come, so that it is taken in its order.
+        self._reading = threading.Lock()
+        self._is_taking_in = False
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._sessions = sessions
@@ -237,13 +245,13 @@ class TLSStream:
             raise ConnectError(f"{server_name[:80]!r} cannot be sent as a server name: {exc}") from exc
         self._failure: ssl.SSLError | None = None
         self._is_ended = False
-        self._is_receiving = False
         self._is_blocked = False  # whether what was written has to wait to be taken
         self._has_input = False  # whether ciphertext, or its end, waits to be looked at
         self._is_within = False  # whether OpenSSL may hold part of a record, whose rest is still to come
         self._has_shaken_hands = False
         self._has_said_bye = False
-        self._plain = b""  # decrypted while we were sending
+        self._plain = b""  # decrypted when nobody was receiving
+        self._barren = 0  # bytes that came then without data
         self.is_truncated = False
         self.info = stream.info
 
@@ -274,22 +282,31 @@ class TLSStream:
         )
 
     async def receive(self, max_bytes: int, deadline: float) -> bytes:
-        data, self._plain = self._plain, b""
-        sealed, barren = b"", 0
-        while not data and not self._is_ended:
-            if not self._has_input:
-                self._is_receiving = True
-                try:
+        if not self._reading.acquire(blocking=False):
+            self._wait_for_sender()
+        try:
+            data, self._plain = self._plain, b""
+            sealed, barren = b"", 0
+            while not data and not self._is_ended:
+                if not self._has_input:
                     sealed = await self._stream.receive(_RECEIVE, deadline)
-                finally:
-                    self._is_receiving = False
-                self._feed(sealed)
-            data = self._decrypt(max_bytes)
-            if self._outgoing.pending:
-                self._answer()
-            if not data:
-                barren = _checked_barren(barren + len(sealed))
-        return data
+                    self._feed(sealed)
+                data = self._decrypt(max_bytes)
+                if self._outgoing.pending:
+                    self._answer()
+                if not data:
+                    barren = _checked_barren(barren + len(sealed))
+            return data
+        finally:
+            self._reading.release()
+
+    def _wait_for_sender(self) -> None:
+        """Until a thread that sends has taken in what has come, which it does without waiting for more.
+
+        Raises: ReadError where it is not a sender that holds us up.
+        """
+        if not self._reading.acquire(timeout=_TAKE_IN_SECONDS if self._is_taking_in else 0):
+            raise ReadError("somebody else is receiving from this stream")
 
     def read(self, max_bytes: int) -> bytes | None:
         data, self._plain = self._plain, b""
@@ -299,8 +316,8 @@ class TLSStream:
                 sealed = self._stream.read(_RECEIVE)
                 if sealed is None:
                     return None
-                barren = _checked_barren(barren + len(sealed))
                 self._feed(sealed)
+                barren = _checked_barren(barren + len(sealed))
             data = self._decrypt(max_bytes)
             if self._outgoing.pending:
                 self._answer()
@@ -355,31 +372,22 @@ class TLSStream:
                 self._incoming.write_eof()
 
     async def send(self, data: bytes, deadline: float, until_heard: bool = False) -> bool:
-        is_unheard = not (until_heard and self._stream.is_readable())
-        if len(data) > _ENCRYPT:
-            is_unheard = await self._send_large(data, deadline, until_heard, is_unheard)
-        elif not self.write(data) and is_unheard:
-            is_unheard = await self._drain_sent(deadline, until_heard)
-        return is_unheard or await self._listen(deadline, until_heard)
-
-    async def _send_large(self, data: bytes, deadline: float, until_heard: bool, is_unheard: bool) -> bool:
-        """Piece by piece; once the peer was heard, the rest is only queued."""
+        is_unheard = not (until_heard and self._is_heard())
+        rest: bytes | memoryview = data
+        has_begun = has_waited = False
         try:
-            for piece in _pieces(data):
-                if not self.write(piece) and is_unheard:
-                    is_unheard = await self._drain_sent(deadline, until_heard)
-        except WriteError as exc:
-            exc.request_sent = True
-            raise
-        return is_unheard
-
-    async def _drain_sent(self, deadline: float, until_heard: bool) -> bool:
-        """Wait until what was written is taken; whether the peer has said nothing meanwhile."""
-        try:
-            return await self.drain(deadline, until_heard) and not self._stream.is_readable()
+            while rest or not has_begun:
+                piece, rest = _split(rest, _ENCRYPT if is_unheard else math.inf)
+                is_taken = self.write(piece)
+                has_begun = True
+                if not is_taken and is_unheard:  # once the peer was heard, the rest is only queued
+                    has_waited = True
+                    while is_unheard and not await self.drain(deadline, until_heard):
+                        is_unheard = not self._is_heard()
         except (WriteError, WriteTimeout) as exc:
-            exc.request_sent = True  # some of it may have been taken
+            exc.request_sent = has_begun  # some of it may have been taken
             raise
+        return is_unheard and (until_heard or not has_waited or not self._is_heard())
 
     def write(self, data: bytes | memoryview) -> bool:
         try:
@@ -397,62 +405,49 @@ class TLSStream:
         self._is_blocked = not await self._stream.drain(deadline, until_heard)
         return not self._is_blocked
 
-    async def _listen(self, deadline: float, until_heard: bool) -> bool:
-        """Take in what the peer says while we send: it counts only where it is more than TLS's own records."""
-        barren = 0
-        while True:
-            try:
-                sealed = await self._stream.receive(_RECEIVE, deadline)
-                self._feed(sealed)
-                if self._has_plain_bytes():
-                    return False
-                barren = _checked_barren(barren + len(sealed))
-            except ReadError as exc:
-                exc.request_sent = True  # the stream below has taken what we sent
-                raise
-            if self.write(b"") or await self._drain_sent(deadline, until_heard) or not until_heard:
-                return True
-
     async def _flush(self, deadline: float) -> None:
         if self._outgoing.pending:
             await self._stream.send(self._outgoing.read(), deadline)
-
-    def _has_plain_bytes(self) -> bool:
-        """Whether more than tickets and the like has come: application bytes, an end, or an error."""
-        if not self._plain:
-            self._plain = self._decrypt(_RECEIVE)
-        return bool(self._plain) or self._is_ended
 
     def interrupt(self) -> None:
         self._stream.interrupt()
 
     def is_readable(self) -> bool:
-        """Whether more than TLS's own records is there: tickets, most often, which are taken in here."""
-        if self._is_receiving:  # what comes is for whoever waits for it
-            return self._stream.is_readable()
-        if self._plain or self._is_ended or self._is_within or self._failure:
-            return True
-        return (self._has_input or self._stream.is_readable()) and self._has_more_than_records_of_tls()
+        """Whether more than TLS's own records is there: tickets, most often, which are taken in here. Part of a record
+        counts, as nobody knows what it will be."""
+        return self._is_within or self._is_heard() or self._is_within
 
-    def _has_more_than_records_of_tls(self) -> bool:
-        """Take in what has come while nobody asked. Part of a record counts, as nobody knows what it will be."""
-        barren = 0
+    def _is_heard(self) -> bool:
+        """Whether application bytes, an end or an error have come."""
+        if self._plain or self._is_ended or self._failure is not None:
+            return True
+        return (self._has_input or self._stream.is_readable()) and self._take_in()
+
+    def _take_in(self) -> bool:
+        """Take in what has come while nobody receives; whether it is for who does next."""
+        self._is_taking_in = True  # before anybody can find the lock taken
+        if not self._reading.acquire(blocking=False):
+            self._is_taking_in = False
+            return True  # somebody receives, and what comes is theirs
         try:
-            while not (self._plain or self._is_ended or self._is_within):
-                sealed = b""
+            while not (self._plain or self._is_ended):
+                sealed, is_after_record = b"", not self._is_within
                 if not self._has_input:
                     if (received := self._stream.read(_RECEIVE)) is None:
                         return False
                     if not received:
                         return True  # the end, which whoever receives will be told again
                     sealed = received
-                    barren = _checked_barren(barren + len(sealed))
                     self._feed(sealed)
+                    self._barren = _checked_barren(self._barren + len(sealed))
                 self._plain = self._decrypt(_RECEIVE)
-                if self._is_within and sealed and _are_whole(sealed):
+                if self._is_within and is_after_record and sealed and _are_whole(sealed):
                     self._is_within = False
         except ReadError:
             return True
+        finally:
+            self._reading.release()
+            self._is_taking_in = False
         return True
 
     def watch(self, on_readable: Callable[[], None]) -> None:
@@ -497,10 +492,12 @@ def _session_key(context: ssl.SSLContext, server_name: str, route: Hashable) -> 
     return route, context, server_name, context.verify_mode, context.check_hostname, context.verify_flags
 
 
-def _pieces(data: bytes) -> Iterator[memoryview]:
+def _split(data: bytes | memoryview, size: float) -> tuple[bytes | memoryview, bytes | memoryview]:
+    """The first bytes, and the rest, which are not copied."""
+    if len(data) <= size:
+        return data, b""
     view = memoryview(data)
-    for start in range(0, len(view), _ENCRYPT):
-        yield view[start : start + _ENCRYPT]
+    return view[: int(size)], view[int(size) :]
 
 
 def _checked_barren(count: int) -> int:

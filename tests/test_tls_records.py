@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+import httpcore
 from httpcore import ReadError, RemoteProtocolError
 from tests.support.peer import Conn, ScriptedPeer
 from tests.support.tls import CertificateAuthority
-from tests.support.tls13 import Records
-from tests.support.tls_peers import HELLO, drop_the_rest
+from tests.support.tls13 import Written
+from tests.support.tls_peers import HELLO, drop_the_rest, hello
 from tests.support.worlds import World
 
 # P50: truncation
@@ -127,23 +128,6 @@ async def test_p50_a_framed_body_that_is_cut_off_is_an_error_however_it_ends(
 
 
 # What TLS 1.3 sends beside data
-
-
-class Written:
-    """A TLS 1.3 server whose records the test writes itself."""
-
-    def __init__(self, ca: CertificateAuthority, directory: Path) -> None:
-        self.context = ca.server_context()
-        self.context.minimum_version = ssl.TLSVersion.TLSv1_3
-        self.context.num_tickets = 0
-        self._key_log = directory / "keys"
-        self.context.keylog_filename = str(self._key_log)
-
-    def records(self, conn: Conn) -> Records:
-        assert conn.tls is not None
-        cipher = conn.tls.cipher()
-        assert cipher is not None
-        return Records(self._key_log, cipher[0])
 
 
 async def test_a_idle_tls_ticket_tickets_on_an_idle_connection_never_hurt_the_next_request(
@@ -297,7 +281,70 @@ async def test_g_poison_what_is_left_in_tls_beyond_a_full_read_is_seen(
             assert (await http.request("GET", f"{peer.origin}/{size}")).body == b"." * (size - 45)
 
 
+@pytest.mark.parametrize("how", ["in one segment", "later"])
+async def test_g_poison_a_second_response_of_which_part_of_a_record_has_come_is_never_an_answer(
+    world: World, ca: CertificateAuthority, engine: str, tmp_path: Path, how: str
+) -> None:
+    """Nothing of it can be decrypted before the next request has been sent."""
+    server = Written(ca, tmp_path)
+
+    def script(conn: Conn) -> None:
+        if conn.index > 0:
+            hello(conn)
+        records = server.records(conn)
+        conn.read_request()
+        answer, poison = records.data(HELLO), records.data(HELLO.replace(b"hello", b"DEATH"))
+        if how == "in one segment":
+            conn.socket.sendall(answer + poison[:9])
+        else:
+            conn.socket.sendall(answer)
+            answered.wait()
+            conn.socket.sendall(poison[:9])
+        sent.open()
+        conn.wait_closed()
+
+    http = world.pool(ssl=ca.client_context(), http1_engine=engine)
+    with ScriptedPeer(script, tls=server.context) as peer:
+        answered, sent = peer.gate(), peer.gate()
+        assert (await http.request("GET", peer.url)).body == b"hello"
+        answered.open()
+        await world.until(sent.is_open)
+        # Of all methods the one that is not sent again.
+        assert (await http.request("POST", peer.url, body=b"x")).body == b"hello"
+        assert [len(conn.requests) for conn in peer.connections] == [1, 1]
+
+
 # Bodies over TLS
+
+
+async def test_after_an_upgrade_both_sides_speak_at_once_over_tls(world: World, ca: CertificateAuthority) -> None:
+    def script(conn: Conn) -> None:
+        conn.read_head()
+        conn.send(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: echo\r\nconnection: upgrade\r\n\r\n")
+        while data := conn.recv():
+            conn.send(data)
+
+    piece = os.urandom(400_000)
+    http = world.pool(ssl=ca.client_context())
+    with ScriptedPeer(script, tls=ca.server_context()) as peer:
+        upgrade = [("upgrade", "echo"), ("connection", "upgrade")]
+        async with await http.request("GET", peer.url, upgrade, stream=True) as response:
+            stream = response.extensions["network_stream"]
+            assert isinstance(stream, httpcore.NetworkStream)
+
+            async def write() -> None:
+                for _ in range(20):
+                    await stream.write(piece, timeout=30)
+
+            async def read() -> None:
+                received, count = hashlib.sha256(), 0
+                while count < 20 * len(piece):
+                    data = await stream.read(timeout=30)
+                    received.update(data)
+                    count += len(data)
+                assert received.digest() == hashlib.sha256(piece * 20).digest()
+
+            await world.gather_ok(write, read)
 
 
 @pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])

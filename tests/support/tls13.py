@@ -5,12 +5,16 @@ Source: RFC 8446, 4.6, 5 and 7.
 
 from __future__ import annotations
 
+import ssl
 import struct
 from pathlib import Path
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, HashAlgorithm
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
+from .peer import Conn
+from .tls import CertificateAuthority
 
 _HANDSHAKE, _APPLICATION_DATA = 22, 23
 _SUITES: dict[str, tuple[type[HashAlgorithm], int]] = {
@@ -70,3 +74,20 @@ class Records:
         nonce = (self._iv ^ self._written).to_bytes(12)
         self._written += 1
         return header + self._cipher.encrypt(nonce, inner, header)
+
+
+class Written:
+    """A TLS 1.3 server whose records the test writes itself."""
+
+    def __init__(self, ca: CertificateAuthority, directory: Path) -> None:
+        self.context = ca.server_context()
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_3
+        self.context.num_tickets = 0
+        self._key_log = directory / "keys"
+        self.context.keylog_filename = str(self._key_log)
+
+    def records(self, conn: Conn) -> Records:
+        assert conn.tls is not None
+        cipher = conn.tls.cipher()
+        assert cipher is not None
+        return Records(self._key_log, cipher[0])
