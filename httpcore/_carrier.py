@@ -60,10 +60,12 @@ class Carrier(Protocol):
 
     Attributes:
         was_refused: whether the peer said that it has not processed the request, so that any may be sent again.
+        needs_http1: whether it said so because it wants the request in HTTP/1.1.
         trailers: of the response whose body has ended.
     """
 
     was_refused: bool
+    needs_http1: bool
     trailers: Headers
 
     @property

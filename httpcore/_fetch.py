@@ -85,7 +85,7 @@ class FetchConnection:
 class FetchCarrier:
     """One request and its response. See `Carrier`."""
 
-    was_refused = False
+    was_refused = needs_http1 = False
     has_response_begun = False
     is_switched = False
     unread = b""

@@ -65,7 +65,7 @@ class HTTP11Connection:
     extensions: Mapping[str, object] = {}
     is_retiring = False
     never_stale = False
-    was_refused = False
+    was_refused = needs_http1 = False
 
     def __init__(self, stream: Stream, engine: HTTP11Engine, backend: Backend) -> None:
         self._stream = stream

@@ -46,6 +46,9 @@ _RECEIVE = 256 * 1024
 _SEND = 128 * 1024
 # Where nobody reads any more while one waits to send, the two might wait for each other: so it looks this often.
 _LISTEN_SECONDS = 0.1
+# How long a peer is silent at least before a timeout is held against its connection: OkHttp gives it as long. Timeouts
+# that are shorter would else make connections in numbers to a peer that is only slow.
+_SILENCE_SECONDS = 1.0
 
 
 class _Change:
@@ -232,6 +235,13 @@ class HTTP2Connection:
             self._engine.reset(stream.stream_id, code)
             self._remove(stream)
         self.flush()
+
+    def note_silence(self, seconds: float) -> None:
+        with self._lock:
+            if len(self._streams) > 1 or self.backend.now() - self._heard_at < max(seconds, _SILENCE_SECONDS):
+                return
+            self._is_going = self._has_changed = True
+        self._tell_pool()
 
     def flush(self) -> None:
         with _Change(self):
@@ -435,9 +445,10 @@ class HTTP2Connection:
         self._remove(stream)
         if not stream.is_ended:  # otherwise it only says that it wants no more of our body
             who = "the peer reset the stream" if is_remote else "the stream was reset for a fault of the peer's"
-            stream.error = RemoteProtocolError(f"{who}: {name_of(code)}")
+            stream.error = RemoteProtocolError(f"{who}: {_say(code)}")
             stream.has_response_begun = True
-            stream.was_refused = is_remote and code == ErrorCode.REFUSED_STREAM
+            stream.needs_http1 = is_remote and code == ErrorCode.HTTP_1_1_REQUIRED
+            stream.was_refused = stream.needs_http1 or (is_remote and code == ErrorCode.REFUSED_STREAM)
         self._wake(stream)
 
     def window_opened(self, stream_id: int) -> None:
@@ -454,12 +465,12 @@ class HTTP2Connection:
     def going_away(self, last_stream_id: int, code: int, reason: bytes) -> None:
         self._is_going = self._has_changed = True
         said = f": {reason[:200].decode('ascii', 'replace')!r}" if reason else ""
-        self._said = f", having sent GOAWAY ({name_of(code)}{said})"
+        self._said = f", having sent GOAWAY ({_say(code)}{said})"
         for stream in [stream for stream_id, stream in self._streams.items() if stream_id > last_stream_id]:
             self._remove(stream)
-            stream.was_refused = True
+            stream.was_refused, stream.needs_http1 = True, code == ErrorCode.HTTP_1_1_REQUIRED
             stream.error = RemoteProtocolError(
-                f"the peer is going away ({name_of(code)}{said}) and has not processed the request"
+                f"the peer is going away ({_say(code)}{said}) and has not processed the request"
             )
             self._wake(stream)
 
@@ -525,6 +536,11 @@ class HTTP2Connection:
             self._has_changed = False
             if self._on_change is not None:
                 self._on_change()
+
+
+def _say(code: int) -> str:
+    """An error code of the peer's, and what to do about it where that is the caller's."""
+    return name_of(code) + (" (http2=False speaks it)" if code == ErrorCode.HTTP_1_1_REQUIRED else "")
 
 
 E = TypeVar("E", bound=HTTPCoreError)

@@ -85,6 +85,10 @@ class Multiplexer(Protocol):
     def reset(self, stream: HTTP2Stream, code: ErrorCode) -> None:
         """End the stream, where it has not ended yet."""
 
+    def note_silence(self, seconds: float) -> None:
+        """An answer has not come in that time. If nothing else has, nor is waited for, the peer may be gone without a
+        word, and whoever comes next is not to find out in the same way: the connection takes no more requests."""
+
     def flush(self) -> None:
         """Hand over what is queued, as far as it is taken at once. What goes wrong is heard by whoever reads."""
 
@@ -136,7 +140,7 @@ class HTTP2Stream(Participant):
     __slots__ = (
         "_connection", "_head", "_interim", "_may_continue", "_rest", "_send_error", "_sender", "_task",
         "_trailers_to_send", "_upload", "error", "has_response_begun", "has_sent", "has_sent_all", "is_ended",
-        "is_sending", "parts", "reader", "stream_id", "trailers", "was_refused",
+        "is_sending", "needs_http1", "parts", "reader", "stream_id", "trailers", "was_refused",
     )  # fmt: skip
 
     reader: ResponseReader
@@ -161,7 +165,7 @@ class HTTP2Stream(Participant):
         self.has_sent = False
         self.has_sent_all = False
         self.is_sending = False
-        self.was_refused = False
+        self.was_refused = self.needs_http1 = False
         self.trailers = Headers()
 
     @property
@@ -249,7 +253,7 @@ class HTTP2Stream(Participant):
             clock.phase = "waiting for the response"
             head = await self._receive_head(clock, on_informational)
         except BaseException as exc:
-            self.close()
+            self._note_failure(exc, clock)
             if isinstance(exc, HTTPCoreError):
                 exc.request_sent = self.has_sent and not self.was_refused
             if self._upload is not None:
@@ -455,7 +459,7 @@ class HTTP2Stream(Participant):
                 else:
                     await self._connection.pump(self, clock.deadline(clock.timeout.read))
         except BaseException as exc:
-            self.close()
+            self._note_failure(exc, clock)
             if isinstance(exc, HTTPCoreError):
                 exc.request_sent = True
             if self._upload is not None:
@@ -474,6 +478,11 @@ class HTTP2Stream(Participant):
             await self._advance(upload, clock)
         except WriteError:
             await self._stop_upload()
+
+    def _note_failure(self, exc: BaseException, clock: Clock) -> None:
+        if isinstance(exc, ReadTimeout) and clock.timeout.read is not None:
+            self._connection.note_silence(clock.timeout.read)
+        self.close()
 
     def _close_if_ended(self) -> None:
         """The response is here, and what is left of the request is of no use to the peer (RFC 9113, 8.1)."""

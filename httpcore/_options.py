@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from ._backends import NAMES, BackendChoice, uses_fetch
@@ -184,6 +184,15 @@ class Routes:
                 self._known.clear()
             route = self._known[origin] = self._make(origin, None, {}, False)
         return route
+
+    def without_http2(self, route: Route) -> Route | None:
+        """The same way in HTTP/1.1, to an origin that wants it, from now on; None where that is not ours to choose."""
+        if "http/1.1" not in route.alpn or not isinstance(route.ssl, SSLConfig):
+            return None
+        narrower = replace(route, alpn=("http/1.1",))
+        if self._known.get(route.origin) == route:
+            self._known[route.origin] = narrower
+        return narrower
 
     def _make(
         self,

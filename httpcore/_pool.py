@@ -238,9 +238,12 @@ class ConnectionPool:
             except BaseException as exc:
                 if entry is not None and exchange is None:
                     self.release(entry, carrier is not None and carrier.is_reusable)
+                    again = None
                     if carrier is not None and not is_resent and _may_resend(request, entry, carrier, exc):
+                        again = self._routes.without_http2(route) if carrier.needs_http1 else route
+                    if carrier is not None and again is not None:
                         # Where others may be stale as well; a peer that refused said so of this connection alone.
-                        is_resent, needs_fresh = True, not carrier.was_refused
+                        route, is_resent, needs_fresh = again, True, not carrier.was_refused
                         self._note_resent(entry, exc, trace)
                         continue
                 total = clock.explain(exc, peer) if isinstance(exc, HTTPCoreError) else None

@@ -36,6 +36,7 @@ from tests.support.http2_peer import (
 from tests.support.http2_rows import CONNECTION_ERRORS, FLOODS, HARMLESS, STREAM_ERRORS, Row
 from tests.support.invariants import assert_holds, assert_still_works, error_of, one_slot
 from tests.support.nginx import Nginx
+from tests.support.peer import Conn, ScriptedPeer
 from tests.support.tls import CertificateAuthority
 from tests.support.worlds import World, only_worlds
 
@@ -497,7 +498,70 @@ async def test_a_reset_code_that_nobody_knows_is_told_as_a_number(world: World) 
         await assert_still_works(world, http, peers)
 
 
-async def test_f_rst_h11_is_answered_in_http1_or_told(world: World) -> None:
+def _want_http1_of_a_stream(conn: HTTP2Conn) -> None:
+    conn.send_rst(conn.read_request().stream_id, Code.HTTP_1_1_REQUIRED)
+    serve(conn)
+
+
+def _want_http1_of_all(conn: HTTP2Conn) -> None:
+    conn.read_request()
+    conn.goaway(0, Code.HTTP_1_1_REQUIRED)
+    conn.end()
+
+
+want_http1 = pytest.mark.parametrize(
+    "want", [_want_http1_of_a_stream, _want_http1_of_all], ids=["by a reset", "by a GOAWAY"]
+)
+Want = Callable[[HTTP2Conn], None]
+
+
+def http1_wanted(ca: CertificateAuthority, want: Want) -> ScriptedPeer:
+    """A server that agrees to speak HTTP/2, and then wants HTTP/1.1."""
+
+    def script(conn: Conn) -> None:
+        assert conn.tls is not None
+        if conn.tls.selected_alpn_protocol() == "h2":
+            http2 = HTTP2Conn(conn)
+            http2.handshake({})
+            want(http2)
+            return
+        while True:
+            conn.respond(body=conn.read_request().body)
+
+    return ScriptedPeer(script, tls=ca.server_context(alpn=("h2", "http/1.1")))
+
+
+@want_http1
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_f_rst_h11_is_answered_in_http1_from_then_on(
+    world: World, ca: CertificateAuthority, want: Want, method: str
+) -> None:
+    body = b"once more" if method == "POST" else None
+    with http1_wanted(ca, want) as peer:
+        http = world.pool(ssl=httpcore.SSLConfig(str(ca.pem_path)))
+        for _ in range(3):
+            response = await http.request(method, peer.url, body=body)
+            assert (response.http_version, response.body) == ("HTTP/1.1", body or b"")
+        stats = http.stats()
+        assert (peer.accepted, stats.opened, stats.retried, stats.active) == (2, 2, 1, 0)
+
+
+@want_http1
+@pytest.mark.parametrize("reason", ["a body that is gone", "a context of the caller's"])
+async def test_f_rst_h11_is_a_clear_error_where_it_cannot_be_sent_again(
+    world: World, ca: CertificateAuthority, want: Want, reason: str
+) -> None:
+    is_body = reason.startswith("a body")
+    with http1_wanted(ca, want) as peer:
+        ssl = httpcore.SSLConfig(str(ca.pem_path)) if is_body else ca.client_context(alpn=("h2", "http/1.1"))
+        http = world.pool(ssl=ssl)
+        with pytest.raises(httpcore.RemoteProtocolError, match=r"HTTP_1_1_REQUIRED.*http2=False") as caught:
+            await http.request("POST", peer.url, body=iter([b"once"]) if is_body else b"again")
+        assert caught.value.request_sent is False
+        assert (peer.accepted, http.stats().active) == (1, 0)
+
+
+async def test_f_rst_h11_is_a_clear_error_where_nothing_else_was_allowed(world: World) -> None:
     """In clear with prior knowledge there is no other protocol to go to."""
 
     def script(conn: HTTP2Conn) -> None:
@@ -506,8 +570,9 @@ async def test_f_rst_h11_is_answered_in_http1_or_told(world: World) -> None:
 
     with HTTP2Peers(script) as peers:
         http = one_slot(world, http1=False)
-        error = await refusal(http, peers)
-        assert "HTTP_1_1_REQUIRED" in str(error)
+        with pytest.raises(httpcore.RemoteProtocolError, match=r"HTTP_1_1_REQUIRED.*http2=False") as caught:
+            await http.request("GET", peers.url)
+        assert caught.value.request_sent is False
         await assert_still_works(world, http, peers)
 
 

@@ -772,7 +772,7 @@ async def test_p38_is_off_by_default(world: World) -> None:
         conn.respond(request.stream_id, body=b"at last")
         serve(conn)
 
-    with HTTP2Peers(script) as peers:
+    with HTTP2Peers(script, expect_disconnect=True) as peers:
         is_over = peers.faulty.gate()
         http = one_slot(world, http1=False, timeout=httpcore.Timeout(5, read=0.5))
         error = await error_of(lambda: http.request("GET", peers.url))
@@ -780,6 +780,51 @@ async def test_p38_is_off_by_default(world: World) -> None:
         is_over.open()
         await assert_still_works(world, http, peers)
         assert not [frame for frame in peers.faulty.frames if isinstance(frame, PingFrame)]
+
+
+@three_worlds
+async def test_f_dead_peer_costs_one_request_its_read_timeout_and_not_the_next(world: World) -> None:
+    """The connection was idle when its peer went: nobody hears of that but by waiting for an answer."""
+
+    def script(conn: HTTP2Conn) -> None:
+        conn.respond(conn.read_request().stream_id, body=b"alive")
+        is_over.wait()
+
+    with HTTP2Peers(script, expect_disconnect=True) as peers:
+        is_over = peers.faulty.gate()
+        limits = httpcore.Limits(max_connections=1)
+        http = world.pool(http1=False, limits=limits, timeout=httpcore.Timeout(5, read=1))
+        assert (await http.request("GET", peers.url)).body == b"alive"
+        error = await error_of(lambda: http.request("GET", peers.url))
+        assert isinstance(error, httpcore.ReadTimeout)
+        assert (await http.request("GET", peers.faulty.origin + "/next")).body == b"/next"
+        assert (peers.accepted, http.stats().active) == (2, 0)
+        is_over.open()
+
+
+async def test_f_dead_peer_a_read_timeout_while_others_are_answered_costs_its_stream_alone(world: World) -> None:
+    def script(conn: HTTP2Conn) -> None:
+        conn.read_request()
+        serve(conn)
+
+    with HTTP2Peers(script) as peers:
+        http = one_slot(world, http1=False)
+        timeouts = httpcore.Timeout(5, read=0.5)
+
+        ended = []
+
+        async def wait_in_vain() -> None:
+            ended.append(await error_of(lambda: http.request("GET", peers.url, timeout=timeouts)))
+
+        async def ask_on() -> None:
+            await world.until(lambda: bool(peers.faulty.requests))
+            while not ended:
+                await http.request("GET", peers.url)
+
+        await world.gather_ok(wait_in_vain, ask_on)
+        assert [type(error) for error in ended] == [httpcore.ReadTimeout]
+        await assert_still_works(world, http, peers)
+        assert peers.accepted == 1
 
 
 # f_ids_out

@@ -303,6 +303,8 @@ def _floods() -> Iterator[Row]:
         _times(10_000, _raw(Kind.RST_STREAM, 0, number(Code.INTERNAL_ERROR))),
         _CALM | {Code.STREAM_CLOSED},
     )
+    yield Row("f_prio_flood", _times(50_000, _raw(Kind.PRIORITY, 0, bytes(4) + b"\x10")), _CALM)
+    yield Row("f_prio_flood_closed", _times(50_000, _raw(Kind.PRIORITY, 0, bytes(4) + b"\x10", on=1)), _CALM)
     yield Row("f_unknown_flood", _times(100_000, _raw(0xBB, on=0)), _CALM)
 
 
@@ -314,7 +316,8 @@ def _harmless() -> Iterator[Row]:
     yield Row("unknown_flags", _raw(Kind.PING, 0xFE, bytes(8), on=0))
     yield Row("priority_of_a_stream", _raw(Kind.PRIORITY, 0, bytes(4) + b"\x10"))
     yield Row("priority_of_an_idle_stream", _raw(Kind.PRIORITY, 0, bytes(4) + b"\x10", on=9))
-    yield Row("f_prio_flood", _times(500, _raw(Kind.PRIORITY, 0, bytes(4) + b"\x10")))
+    yield Row("f_prio_in_good_number", _times(500, _raw(Kind.PRIORITY, 0, bytes(4) + b"\x10")))
+    yield Row("f_prio_of_closed_streams", _times(500, _raw(Kind.PRIORITY, 0, bytes(4) + b"\x10", on=1)))
     yield Row("ping", _raw(Kind.PING, 0, b"12345678", on=0))
     yield Row("ping_nobody_asked_for", _raw(Kind.PING, Flag.ACK, b"12345678", on=0))
     yield Row("no_push", _settings(Setting.ENABLE_PUSH, 0))
