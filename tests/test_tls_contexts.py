@@ -15,6 +15,7 @@ import httpcore
 from httpcore import ConnectError, ReadError, SSLConfig
 from tests.support.certificates import issue
 from tests.support.cost import assert_cheaper, cpu_seconds
+from tests.support.nginx import Nginx
 from tests.support.peer import Conn, ScriptedPeer
 from tests.support.tls import CertificateAuthority
 from tests.support.tls_peers import hello
@@ -131,6 +132,8 @@ async def test_g_mtls_none_a_client_certificate_that_is_missing_or_wrong_is_an_e
         await world.until(lambda: peer.tls_errors)
         assert peer.accepted == 1
         assert http.connections == []
+    with ScriptedPeer(hello, tls=ca.server_context()) as good:
+        assert (await http.request("GET", good.url)).body == b"hello"
 
 
 def test_g_mtls_key_a_key_that_does_not_fit_is_an_error_when_the_pool_is_made(client: dict[str, Path]) -> None:
@@ -382,6 +385,18 @@ async def test_g_alpn_ctx_the_callers_context_is_never_changed(
         chosen = [conn.tls.selected_alpn_protocol() for conn in peer.connections if conn.tls is not None]
         assert chosen == ["http/1.1" if is_offered else None] * 2
     assert state() == before
+
+
+async def test_g_alpn_ctx_one_configuration_in_two_pools_offers_what_each_of_them_speaks(
+    world: World, ca: CertificateAuthority, nginx_server: Nginx
+) -> None:
+    config = SSLConfig(ca.pem_path)
+    both, old, new = world.pool(ssl=config), world.pool(ssl=config, http2=False), world.pool(ssl=config, http1=False)
+    for _ in range(2):
+        versions = [(await http.request("GET", f"{nginx_server.http2}/")).http_version for http in (both, old, new)]
+        assert versions == ["HTTP/2", "HTTP/1.1", "HTTP/2"]
+        for http in (both, old, new):
+            await http.close_idle()
 
 
 async def test_one_context_serves_many_pools_and_is_part_of_what_a_connection_is_known_by(

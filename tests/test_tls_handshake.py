@@ -14,10 +14,18 @@ import pytest
 
 import httpcore
 from httpcore import ConnectError, ConnectTimeout, ReadError, RemoteProtocolError, SSLConfig
+from tests.support.certificates import Authority
 from tests.support.peer import Conn, ScriptedPeer
 from tests.support.tls import CertificateAuthority
-from tests.support.tls_peers import hello
+from tests.support.tls_peers import HELLO, hello
 from tests.support.worlds import World
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Its certificates are small, and so are the handshakes."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
 
 # Handshakes that fail
 
@@ -85,39 +93,41 @@ def server_flight(conn: Conn, context: ssl.SSLContext) -> bytes:
     return outgoing.read()
 
 
-# Within the header of the first record, within the ServerHello, at and after its end, within what is encrypted, before
-# the last byte, and all of it: the client's Finished meets nobody.
-CUTS = [0, 1, 5, 6, 60, 127, 128, 200, 500, -1, None]
-
-
 @pytest.mark.parametrize("end", ["FIN", "RST"])
 @pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
-async def test_g_hs_close_an_end_at_any_step_of_the_handshake_is_a_connect_error(
-    world: World, ca: CertificateAuthority, version: str, end: str
+async def test_g_hs_close_an_end_at_any_byte_of_the_handshake_is_a_connect_error(
+    world: World, authority: Authority, version: str, end: str
 ) -> None:
-    context = ca.server_context()
+    """Of all that the server sends to the ClientHello, so many bytes come, from none to all but one. In TLS 1.2 all may
+    come too: then the client's Finished meets nobody."""
+    context = authority.issue("127.0.0.1")
     context.maximum_version = ssl.TLSVersion[version]
-    cuts = CUTS if version == "TLSv1_2" else CUTS[:-1]  # in TLS 1.3 the client would be done
+    sizes: list[int] = []
 
     def script(conn: Conn) -> None:
-        cut = cuts[conn.index]
         flight = server_flight(conn, context)
-        conn.send(flight[:cut])
+        conn.send(flight[: conn.index])
+        sizes.append(len(flight))
         if end == "RST":
             conn.rst()
         else:
             conn.fin()
             conn.wait_closed()
 
-    http = world.pool(ssl=ca.client_context())
+    http = world.pool(ssl=SSLConfig(authority.path))
+    cut = 0
     with ScriptedPeer(script, expect_disconnect=True) as peer:
-        for cut in cuts:
+        while cut < min(sizes, default=1) + (version == "TLSv1_2"):
             with pytest.raises(ConnectError) as caught:
                 await http.request("GET", f"https://{peer.authority}/")
             assert "handshake" in str(caught.value), cut
             assert not caught.value.request_sent
             assert http.connections == []
-        assert peer.accepted == len(cuts)
+            cut += 1
+        assert peer.accepted == cut > 500
+        await world.until(lambda: peer.open_connections == 0)
+    with ScriptedPeer(hello, tls=context) as good:
+        assert (await http.request("GET", good.url)).body == b"hello"
 
 
 async def test_e_tls_hang_a_peer_that_never_answers_is_a_connect_timeout(
@@ -176,14 +186,15 @@ async def test_g_garbage_a_handshake_byte_by_byte_is_no_garbage(world: World, ca
         assert (await http.request("GET", f"https://{peer.authority}/")).body == b"hello"
 
 
+@pytest.mark.parametrize("version", ["TLSv1", "TLSv1_1"])
 async def test_g_tls11_a_peer_that_speaks_only_what_is_broken_is_refused(
-    world: World, ca: CertificateAuthority
+    world: World, ca: CertificateAuthority, version: str
 ) -> None:
     context = ca.server_context()
     context.set_ciphers("ALL:@SECLEVEL=0")
     context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
-    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
-        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    with pytest.warns(DeprecationWarning, match=version):
+        context.maximum_version = ssl.TLSVersion[version]
 
     def script(conn: Conn) -> None:
         with pytest.raises(ssl.SSLError):
@@ -204,6 +215,29 @@ async def test_g_no_overlap_a_peer_without_a_common_cipher_is_a_connect_error(
             conn.start_tls(context)
 
     await fails_to_connect(world, ca, script, "the TLS handshake failed: .*handshake failure")
+
+
+async def test_g_no_overlap_a_peer_without_a_common_group_is_a_connect_error(
+    world: World, ca: CertificateAuthority
+) -> None:
+    ours, theirs = ca.client_context(), ca.server_context()
+    ours.set_ecdh_curve("prime256v1")
+    theirs.set_ecdh_curve("secp384r1")
+    theirs.minimum_version = ssl.TLSVersion.TLSv1_3
+
+    def script(conn: Conn) -> None:
+        with pytest.raises(ssl.SSLError):
+            conn.start_tls(theirs)
+
+    http = world.pool(ssl=ours)
+    with ScriptedPeer(script, expect_disconnect=True) as peer:
+        with pytest.raises(ConnectError, match=r"the TLS handshake failed: .*handshake failure") as caught:
+            await http.request("GET", f"https://{peer.authority}/")
+        assert not caught.value.request_sent
+        assert http.connections == []
+    theirs = ca.server_context()
+    with ScriptedPeer(hello, tls=theirs) as good:
+        assert (await http.request("GET", good.url)).body == b"hello"
 
 
 def test_g_reneg_our_own_contexts_refuse_renegotiation_and_compression(ca: CertificateAuthority) -> None:
@@ -246,3 +280,47 @@ async def test_g_reneg_a_peer_that_asks_for_renegotiation_is_refused(world: Worl
     http = world.pool(ssl=SSLConfig(verify=ca.pem_path))
     with openssl_server(ca, b"R\n") as port, pytest.raises(ReadError, match="handshake failure"):
         await http.request("GET", f"https://127.0.0.1:{port}/")
+    assert http.connections == []
+    with ScriptedPeer(hello, tls=ca.server_context()) as good:
+        assert (await http.request("GET", good.url)).body == b"hello"
+
+
+# What was agreed upon, and then not kept to
+
+SETTINGS = b"\0\0\0\4\0\0\0\0\0"
+
+
+async def lies(world: World, ca: CertificateAuthority, agreed: str, said: bytes, words: str) -> None:
+    """A peer that agrees upon one protocol and speaks the other is an error, and the next connection is another."""
+
+    def script(conn: Conn) -> None:
+        if conn.index > 0:
+            hello(conn)
+        assert conn.tls is not None
+        assert conn.tls.selected_alpn_protocol() == agreed
+        conn.recv()
+        conn.send(said)
+        conn.wait_closed()
+
+    http = world.pool(ssl=SSLConfig(ca.pem_path))
+    context = ca.server_context(alpn=(agreed,))
+    with ScriptedPeer(script, tls=context, expect_disconnect=True) as peer:
+        with pytest.raises(RemoteProtocolError, match=words):
+            await http.request("GET", peer.url)
+        assert http.connections == []
+        assert peer.accepted == 1
+        await world.until(lambda: peer.open_connections == 0)
+    with ScriptedPeer(hello, tls=ca.server_context()) as good:
+        assert (await http.request("GET", good.url)).body == b"hello"
+
+
+async def test_g_alpn_lie_http11_where_http2_was_agreed_upon_is_an_error(
+    world: World, ca: CertificateAuthority
+) -> None:
+    await lies(world, ca, "h2", HELLO, "the peer does not speak HTTP/2: it answered with b'HTTP/1.1 200 OK'")
+
+
+async def test_g_alpn_lie_http2_where_http11_was_agreed_upon_is_an_error(
+    world: World, ca: CertificateAuthority
+) -> None:
+    await lies(world, ca, "http/1.1", SETTINGS, "the peer seems to speak HTTP/2 there")

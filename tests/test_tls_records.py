@@ -44,6 +44,8 @@ UNTIL_CLOSE = {
 async def test_p50_an_end_without_close_notify_is_an_error_for_a_body_that_it_delimits(
     world: World, ca: CertificateAuthority, engine: str, kind: str
 ) -> None:
+    """FAULTS g_trunc."""
+
     def script(conn: Conn) -> None:
         ending(conn, UNTIL_CLOSE[kind], "FIN")
 
@@ -98,6 +100,8 @@ FRAMED = {
 async def test_p50_a_framed_body_needs_no_close_notify(
     world: World, ca: CertificateAuthority, engine: str, kind: str, end: str
 ) -> None:
+    """FAULTS g_trunc."""
+
     def script(conn: Conn) -> None:
         ending(conn, FRAMED[kind], end)
 

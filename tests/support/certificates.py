@@ -13,7 +13,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 _DAY = datetime.timedelta(days=1)
 
@@ -65,7 +65,8 @@ def issue(
     """A certificate, self-signed where there is no issuer.
 
     Args:
-        names: DNS names as they are, or IP addresses; none leaves the extension out.
+        names: DNS names as they are, or IP addresses; none leaves the extension out. Fewer than 128 bytes in all
+            where one is not ASCII.
         common_name: of the subject.
         valid: from and until, in days from now.
         is_ca: whether it says that it may issue others, over at most `path_length` steps and for `permitted` names.
@@ -87,13 +88,22 @@ def issue(
     )
     if not is_ca:
         builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
-    if alternatives := [_general_name(name) for name in names]:
-        builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+    names = list(names)
+    if any(not name.isascii() for name in names):
+        builder = builder.add_extension(_names_as_they_are(names), critical=False)
+    elif names:
+        builder = builder.add_extension(x509.SubjectAlternativeName(list(map(_general_name, names))), critical=False)
     if permitted is not None:
         constraints = x509.NameConstraints([x509.DNSName(permitted)], None)
         builder = builder.add_extension(constraints, critical=True)
     certificate = builder.sign(key if issuer is None else issuer.key, hashes.SHA256())
     return Identity(certificate, key)
+
+
+def _names_as_they_are(names: Iterable[str]) -> x509.UnrecognizedExtension:
+    """DNS names in UTF-8, which no CA may issue: the type is IA5String (RFC 5280, 4.2.1.6, where dNSName is [2])."""
+    encoded = b"".join(bytes([0x82, len(name.encode())]) + name.encode() for name in names)
+    return x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, bytes([0x30, len(encoded)]) + encoded)
 
 
 def _general_name(name: str) -> x509.GeneralName:
