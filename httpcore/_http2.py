@@ -443,7 +443,8 @@ class HTTP2Connection:
         if stream is None:
             return
         self._remove(stream)
-        if not stream.is_ended:  # otherwise it only says that it wants no more of our body
+        # Otherwise it only says that it wants no more of our body.
+        if not stream.is_ended or stream.reader.is_tunnel:
             who = "the peer reset the stream" if is_remote else "the stream was reset for a fault of the peer's"
             stream.error = RemoteProtocolError(f"{who}: {_say(code)}")
             stream.has_response_begun = True

@@ -485,8 +485,9 @@ class HTTP2Stream(Participant):
         self.close()
 
     def _close_if_ended(self) -> None:
-        """The response is here, and what is left of the request is of no use to the peer (RFC 9113, 8.1)."""
-        if self.is_ended and not self.has_sent_all and self._upload is None:
+        """The response is here, and what is left of the request is of no use to the peer (RFC 9113, 8.1). A tunnel has
+        two directions, of which one may end before the other."""
+        if self.is_ended and not self.has_sent_all and self._upload is None and not self.reader.is_tunnel:
             self._connection.reset(self, ErrorCode.NO_ERROR)
 
     async def drain(self, clock: Clock) -> None:

@@ -10,6 +10,7 @@ and bring nothing forward are counted here as well.
 
 from __future__ import annotations
 
+import logging
 import struct
 from typing import NoReturn
 
@@ -26,6 +27,12 @@ from .._headers import Pair
 from .http2 import ErrorCode, HTTP2Events, name_of
 
 __all__ = ["H2Engine"]
+
+# hpack shows header blocks at DEBUG, credentials among them in a code that anybody can read. Whoever wants to see them
+# says so for this logger, not for all there are.
+_hpack_log = logging.getLogger("hpack")
+if _hpack_log.level == logging.NOTSET:
+    _hpack_log.setLevel(logging.INFO)
 
 _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PUSH_PROMISE, _PING, _GOAWAY, _WINDOW_UPDATE, _CONTINUATION = (
     0,
