@@ -106,8 +106,10 @@ class _Way:
         for hop in hops[:-1]:
             try:
                 return await self._open_through(*hop)
-            except ProxyError:
-                continue  # the last address will say so as well
+            except ProxyError as exc:
+                # Another address does not change what is wrong with the proxy, or with our password.
+                if exc.socks_code is None:
+                    raise
         return await self._open_through(*hops[-1])
 
     async def _open_through(self, host: str, port: int) -> Stream:

@@ -113,12 +113,15 @@ class ProxyError(HTTPCoreError):
         reason: of the same.
         headers: of the same, names in lower case.
         body: of the same, its first 64 KiB, not decoded.
+        socks_code: with which a SOCKS5 proxy said that it does not connect (RFC 1928, 6); None where it said nothing
+            of the kind.
     """
 
     status_code: int | None = None
     reason: str = ""
     headers: Sequence[tuple[bytes, bytes]] = ()
     body: bytes = b""
+    socks_code: int | None = None
 
 
 class UnsupportedProtocol(HTTPCoreError):

@@ -52,7 +52,9 @@ def handshake(host: str, port: int, auth: tuple[bytes, bytes] | None) -> Handsha
     reply = yield request, 4
     _check_version(reply)
     if reply[1] != 0:
-        raise ProxyError(f"the proxy did not connect to {host}:{port}: {_REPLIES.get(reply[1], f'code {reply[1]}')}")
+        error = ProxyError(f"the proxy did not connect to {host}:{port}: {_REPLIES.get(reply[1], f'code {reply[1]}')}")
+        error.socks_code = reply[1]
+        raise error
     if reply[2] != 0:
         raise ProxyError("the proxy does not speak SOCKS5: a reserved byte is not zero")
     # Where the proxy is bound is of no use to us, but has to be read.

@@ -633,3 +633,62 @@ async def test_an_https_proxy_that_speaks_no_tls_is_a_connect_error(world: World
         for url in ("http://a.test/", "https://a.test/"):
             with pytest.raises(ConnectError, match=re.escape(peer.authority)):
                 await http.request("GET", url)
+
+
+# A proxy as a value
+
+
+def test_a_proxy_is_a_value_that_shows_no_secret() -> None:
+    one = Proxy("http://user:hunter2@proxy.test:3128", headers={"x-key": "hunter2"})
+    same = Proxy(b"http://proxy.test:3128", auth=(b"user", b"hunter2"), headers=[("x-key", "hunter2")])
+    assert one == same
+    assert hash(one) == hash(same)
+    for other in (
+        Proxy("http://proxy.test:3128"),
+        Proxy("http://proxy.test:3128", auth=("user", "hunter3"), headers={"x-key": "hunter2"}),
+        Proxy("http://proxy.test:3128", auth=("user", "hunter2"), headers={"x-key": "hunter3"}),
+        Proxy("http://proxy.test:3129", auth=("user", "hunter2"), headers={"x-key": "hunter2"}),
+        Proxy("https://proxy.test:3128", auth=("user", "hunter2"), headers={"x-key": "hunter2"}),
+    ):
+        assert one != other
+    for shown in (repr(one), str(one), f"{one}", repr([one])):
+        assert "proxy.test:3128" in shown
+        assert "hunter2" not in shown
+    with pytest.raises(AttributeError) as caught:
+        one.host = "evil.test"  # type: ignore[misc]
+    assert "hunter2" not in str(caught.value)
+    assert [(p.scheme, p.port) for p in map(Proxy, ("http://a", "https://a", "socks5://a", "socks5h://a"))] == [
+        ("http", 80), ("https", 443), ("socks5", 1080), ("socks5h", 1080)
+    ]  # fmt: skip
+
+
+# What needs a tunnel on http too
+
+
+@pytest.mark.parametrize("kind", [FORWARD, TLS_IN_TLS], ids=str)
+async def test_an_upgrade_goes_through_a_tunnel(
+    world: World, engine: str, ca: CertificateAuthority, kind: Kind
+) -> None:
+    """`upgrade` is for the next hop alone (RFC 9110, 7.8), which a proxy that forwards would be."""
+
+    def script(conn: Conn) -> None:
+        assert connect(conn, None).target == b"a.test:80"
+        request = conn.read_request()
+        assert (request.target, request.header(b"upgrade")) == (b"/chat", b"echo")
+        assert request.header(b"proxy-authorization") is None
+        # The first bytes of what comes after it, in one piece with the head.
+        conn.send(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: echo\r\nconnection: upgrade\r\n\r\nhello")
+        conn.send(conn.recv_exactly(5))
+        conn.wait_closed()
+
+    with ProxyPeers(kind, ca, script) as peers:
+        http = peers.one_slot(world, proxy=peers.via(auth=PROXY.auth), http1_engine=engine)
+        headers = {"upgrade": "echo", "connection": "upgrade"}
+        async with await http.request("GET", "http://a.test/chat", headers) as response:
+            assert response.status_code == 101
+            stream = response.extensions["network_stream"]
+            assert isinstance(stream, httpcore.NetworkStream)
+            assert await stream.read() == b"hello"
+            await stream.write(b"there")
+            assert await stream.read() == b"there"
+        await assert_holds(world, http, peers, idle=0)

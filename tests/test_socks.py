@@ -38,7 +38,12 @@ Script = Callable[[Conn], object]
 
 
 async def check_refused(
-    world: World, ca: CertificateAuthority, script: Script, words: str, auth: tuple[str, str] | None = None
+    world: World,
+    ca: CertificateAuthority,
+    script: Script,
+    words: str,
+    auth: tuple[str, str] | None = None,
+    code: int | None = None,
 ) -> None:
     """One clear error, the connection closed by us, its slot free, and what comes next is served."""
 
@@ -55,6 +60,7 @@ async def check_refused(
         assert f"{peers.url}" in str(error)
         assert "hunter2" not in str(error)
         assert (error.status_code, error.body, error.request_sent) == (None, b"", False)
+        assert error.socks_code == code
         assert peers.accepted == 1, "a refusal is not tried again"
         chosen = peers.via()
         await assert_holds(world, http, peers, idle=0)
@@ -120,6 +126,27 @@ async def test_p47_every_address_is_tried_where_names_are_resolved_here(world: W
         http = peers.one_slot(world, proxy=proxy, network=Network(resolver=lambda host, port: addresses))
         assert (await http.request("GET", f"{peers.origin}/x")).body == b"/x"
         assert sorted(targets) == sorted(addresses)
+
+
+async def test_p47_a_refused_password_is_not_tried_again_for_each_address(
+    world: World, ca: CertificateAuthority
+) -> None:
+    """Where three wrong ones lock an account, a name with three addresses must not."""
+
+    def script(conn: Conn) -> None:
+        greet(conn, PASSWORD)
+        read_password(conn)
+        conn.send(b"\x01\x01")
+        conn.wait_closed()
+
+    with ProxyPeers(SOCKS_IN_CLEAR, ca, *[script] * 3) as peers:
+        proxy = Proxy(peers.url.replace("socks5h", "socks5"), auth=AUTH)
+        addresses = ["192.0.2.1", "192.0.2.2", "192.0.2.3"]
+        http = peers.one_slot(world, proxy=proxy, network=Network(resolver=lambda host, port: addresses))
+        error = await error_of(lambda: http.request("GET", peers.origin))
+        assert isinstance(error, ProxyError)
+        assert error.socks_code is None
+        assert peers.accepted == 1
 
 
 async def test_p55_a_name_that_does_not_resolve_here_is_a_connect_error(world: World, ca: CertificateAuthority) -> None:
@@ -241,7 +268,7 @@ async def test_h_s5_codes_each_is_said_in_words(world: World, ca: CertificateAut
         read_target(conn)
         conn.send(reply(code))
 
-    await check_refused(world, ca, script, words)
+    await check_refused(world, ca, script, words, code=code)
 
 
 @pytest.mark.parametrize("status", [1, 255])
