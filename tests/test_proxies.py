@@ -7,6 +7,7 @@ The real ones are asked in `test_real_proxies.py`; SOCKS5 is in `test_socks.py`,
 from __future__ import annotations
 
 import re
+import time
 from base64 import b64encode
 from collections.abc import Callable
 from functools import partial
@@ -25,6 +26,7 @@ from httpcore import (
     ProxyError,
     RemoteProtocolError,
 )
+from tests.support.black_hole import black_hole
 from tests.support.invariants import assert_holds, assert_still_works, error_of
 from tests.support.peer import Conn, ScriptedPeer
 from tests.support.programs import free_ports
@@ -141,6 +143,35 @@ async def test_p46_every_address_of_a_proxys_name_is_tried(world: World, ca: Cer
         http = peers.one_slot(world, proxy=f"http://proxy.test:{peers.proxy.port}", network=Network(resolver=resolve))
         assert (await http.request("GET", f"{peers.origin}/eyes")).body == b"/eyes"
     assert asked == ["proxy.test"]
+
+
+async def test_p46_an_address_of_the_proxys_that_does_not_answer_holds_nobody_up(
+    world: World, ca: CertificateAuthority
+) -> None:
+    with ProxyPeers(TUNNEL, ca) as peers, black_hole("127.0.0.2", peers.proxy.port):
+        network = Network(resolver=lambda host, port: ["127.0.0.2", "127.0.0.1"])
+        http = peers.one_slot(world, proxy=f"http://proxy.test:{peers.proxy.port}", network=network)
+        begun = time.monotonic()
+        assert (await http.request("GET", f"{peers.origin}/eyes")).body == b"/eyes"
+        # A quarter of a second before the next address (RFC 8305, 5); a SYN is sent again after a whole one.
+        assert time.monotonic() - begun < 0.9
+
+
+async def test_p52_the_facts_of_a_connection_are_the_origins_tls_and_the_proxys_address(
+    world: World, ca: CertificateAuthority
+) -> None:
+    for kind in (FORWARD, *TUNNELS):
+        with ProxyPeers(kind, ca) as peers:
+            response = await peers.one_slot(world).request("GET", peers.origin)
+            facts = response.extensions["connection"]
+            assert isinstance(facts, httpcore.StreamInfo)
+            assert facts.remote_address == ("127.0.0.1", peers.proxy.port)
+            if kind is FORWARD:
+                assert (facts.tls_version, facts.peer_certificate) == (None, None)
+            else:
+                assert facts.peer_certificate is not None
+                assert b"a.test" in facts.peer_certificate
+                assert not facts.reused
 
 
 # P53: credentials stay where they belong
@@ -613,14 +644,13 @@ async def test_a_proxy_that_does_not_resolve_is_a_connect_error_that_names_it(wo
             await http.request("GET", url)
 
 
-async def test_a_proxy_that_does_not_answer_is_a_connect_timeout_that_names_it(
-    world: World, black_hole: tuple[str, int]
-) -> None:
-    proxy = f"http://{black_hole[0]}:{black_hole[1]}"
-    for url in ("http://a.test/", "https://a.test/"):
-        http = world.pool(proxy=proxy, timeout=httpcore.Timeout(0.2))
-        with pytest.raises(ConnectTimeout, match=re.escape(f"the proxy {proxy}")):
-            await http.request("GET", url)
+async def test_a_proxy_that_does_not_answer_is_a_connect_timeout_that_names_it(world: World) -> None:
+    with black_hole() as (host, port):
+        proxy = f"http://{host}:{port}"
+        for url in ("http://a.test/", "https://a.test/"):
+            http = world.pool(proxy=proxy, timeout=httpcore.Timeout(0.2))
+            with pytest.raises(ConnectTimeout, match=re.escape(f"the proxy {proxy}")):
+                await http.request("GET", url)
 
 
 async def test_an_https_proxy_that_speaks_no_tls_is_a_connect_error(world: World) -> None:

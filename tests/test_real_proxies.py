@@ -117,6 +117,20 @@ async def test_h_key_target_forwarded_requests_go_to_the_origin_that_they_name(
     assert http.stats().opened <= 2
 
 
+async def test_a_proxy_behind_another_program_learns_by_proxy_protocol_who_asks(
+    world: World, haproxy_proxy: RealProxy, uvicorn_server: Server, ca: CertificateAuthority
+) -> None:
+    """haproxy tells squid our address, so that squid's log has it."""
+    http = pool(world, haproxy_proxy, ca)
+    for method, origin in (("GET", uvicorn_server.http), ("CONNECT", uvicorn_server.https)):
+        facts = (await http.request("GET", f"{origin}/")).extensions["connection"]
+        assert isinstance(facts, httpcore.StreamInfo)
+        assert isinstance(facts.local_address, tuple)
+        line = f" {facts.local_address[1]} {method} {origin.removeprefix('https://')}"
+        await http.close_idle()
+        await world.until(partial(haproxy_proxy.lines, line))
+
+
 async def test_p52_an_https_proxy_is_spoken_to_in_http2_where_it_can(
     world: World, nghttpx_proxy: RealProxy, uvicorn_server: Server, ca: CertificateAuthority
 ) -> None:
