@@ -269,6 +269,7 @@ class TLSStream:
                 raise ConnectError(_handshake_reason(exc)) from exc
         await self._flush(deadline)
         self._has_shaken_hands = True
+        self._has_input = bool(self._incoming.pending)
         cipher = self._tls.cipher()
         self.info = replace(
             self._stream.info,
@@ -282,7 +283,7 @@ class TLSStream:
         )
 
     async def receive(self, max_bytes: int, deadline: float) -> bytes:
-        if not self._reading.acquire(blocking=False):
+        if not self._reading.acquire(False):
             self._wait_for_sender()
         try:
             data, self._plain = self._plain, b""
@@ -372,20 +373,30 @@ class TLSStream:
                 self._incoming.write_eof()
 
     async def send(self, data: bytes, deadline: float, until_heard: bool = False) -> bool:
+        if not until_heard and len(data) <= _ENCRYPT:
+            if self.write(data):
+                return True
+            data = b""
+        return await self._send_and_wait(data, deadline, until_heard)
+
+    async def _send_and_wait(self, data: bytes, deadline: float, until_heard: bool) -> bool:
+        """`send` what is large or has to be interrupted; or nothing more, where what was written has to wait."""
         is_unheard = not (until_heard and self._is_heard())
         rest: bytes | memoryview = data
-        has_begun = has_waited = False
+        has_written, has_waited = not data, False
         try:
-            while rest or not has_begun:
+            while True:
                 piece, rest = _split(rest, _ENCRYPT if is_unheard else math.inf)
                 is_taken = self.write(piece)
-                has_begun = True
+                has_written = True
                 if not is_taken and is_unheard:  # once the peer was heard, the rest is only queued
                     has_waited = True
                     while is_unheard and not await self.drain(deadline, until_heard):
                         is_unheard = not self._is_heard()
+                if not rest:
+                    break
         except (WriteError, WriteTimeout) as exc:
-            exc.request_sent = has_begun  # some of it may have been taken
+            exc.request_sent = has_written  # some of it may have been taken
             raise
         return is_unheard and (until_heard or not has_waited or not self._is_heard())
 
@@ -415,7 +426,9 @@ class TLSStream:
     def is_readable(self) -> bool:
         """Whether more than TLS's own records is there: tickets, most often, which are taken in here. Part of a record
         counts, as nobody knows what it will be."""
-        return self._is_within or self._is_heard() or self._is_within
+        if self._plain or self._is_ended or self._is_within or self._failure is not None:
+            return True
+        return (self._has_input or self._stream.is_readable()) and (self._take_in() or self._is_within)
 
     def _is_heard(self) -> bool:
         """Whether application bytes, an end or an error have come."""
@@ -454,14 +467,17 @@ class TLSStream:
         self._stream.watch(on_readable)
 
     def close(self, farewell: bytes = b"") -> None:
-        with self._lock:
-            if farewell and not self._has_said_bye:
-                with suppress(ssl.SSLError):  # a courtesy: TLS itself may have failed
-                    self._tls.write(farewell)
-            self._say_bye()
-            self._keep_session()
-            last = self._outgoing.read()
-        self._stream.close(last)
+        last = b""
+        try:
+            with self._lock:
+                if farewell and not self._has_said_bye:
+                    with suppress(ssl.SSLError):  # a courtesy: TLS itself may have failed
+                        self._tls.write(farewell)
+                self._say_bye()
+                last = self._outgoing.read()
+                self._keep_session()
+        finally:
+            self._stream.close(last)
 
     def abandon(self) -> None:
         self._stream.abandon()

@@ -296,6 +296,35 @@ async def test_a_second_receiver_is_turned_away_and_holds_up_nobody(world: World
 # What has come while nobody read
 
 
+@pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
+async def test_after_the_handshake_there_is_nothing_to_read_but_tickets(
+    world: World, ca: CertificateAuthority, version: str
+) -> None:
+    context = ca.server_context()
+    context.maximum_version = ssl.TLSVersion[version]
+
+    def script(conn: Conn) -> None:
+        shaken.open()
+        go_on.wait()
+        conn.send(b"data")
+        conn.wait_closed()
+
+    with ScriptedPeer(script, tls=context) as peer:
+        shaken, go_on = peer.gate(), peer.gate()
+        stream = await secure(world, await connect(world, peer), ca.client_context())
+        try:
+            assert not stream.is_readable()
+            await world.until(shaken.is_open)
+            for _ in range(3):
+                assert not stream.is_readable()
+                await world.sleep(0)
+            go_on.open()
+            await world.until(stream.is_readable)
+            assert await read_exactly(world, stream, 4) == b"data"
+        finally:
+            stream.close()
+
+
 async def test_g_poison_part_of_a_record_counts_as_something_to_read(
     world: World, ca: CertificateAuthority, tmp_path: Path
 ) -> None:
