@@ -88,7 +88,6 @@ HOMES_OF = {
     "brotli": {"_decoders"},
     "certifi": {"_tls"},
     "js": {
-        "_backends.emscripten",
         "_fetch",
         "_javascript.errors",
         "_javascript.promise",

@@ -16,25 +16,56 @@ from tests.support.pyodide import behaviours
 from tests.support.pyodide.runtimes import Runtime, build_wheel, commands, start_runtime
 from tests.support.servers import Server
 
-# What each runtime is and can, beside the world: see `behaviours.needs`.
-_FACTS = {
-    ("node", "async"): {"node", "async", "streams_down", "streams_up", "timeouts"},
-    ("node", "blocking"): {"node", "blocking", "streams_down", "streams_up", "timeouts"},
-    ("node-jspi", "jspi"): {"node", "jspi", "streams_down", "streams_up", "timeouts"},
+_ALL = {"streams_down", "streams_up", "timeouts"}
+# What each runtime is and can, by its name, the place in it, and the way it is entered: see `behaviours.needs`. One of
+# "fetch", "jspi", "worker" and "xhr" is how its requests are sent.
+_FACTS: dict[tuple[str, str, str], set[str]] = {
+    ("node", "", "async"): {"node", "fetch", *_ALL},
+    ("node", "", "blocking"): {"node", "worker", *_ALL},
+    ("node-jspi", "", "jspi"): {"node", "jspi", *_ALL},
+    ("chromium", "main", "async"): {"browser", "fetch", "streams_down", "timeouts"},
+    ("chromium", "main", "jspi"): {"browser", "jspi", "streams_down", "timeouts"},
+    ("chromium", "main", "blocking"): {"browser", "xhr"},
+    ("chromium", "worker", "async"): {"browser", "fetch", "streams_down", "timeouts"},
+    ("chromium", "worker", "blocking"): {"browser", "xhr", "timeouts"},
+    ("chromium", "isolated", "jspi"): {"browser", "jspi", "streams_down", "timeouts"},
+    ("chromium", "isolated", "blocking"): {"browser", "worker", "streams_down", "timeouts"},
 }
-_EXPECTED = sorted({name for name, _ in _FACTS})
+# A helper thread of a browser starts when blocking code has let go; until then requests are sent otherwise.
+_TRIES = 100
 
 
 class Runtimes:
     """Starts a runtime when the first test asks for it."""
 
-    def __init__(self, stack: ExitStack, folder: Path) -> None:
+    def __init__(self, stack: ExitStack, folder: Path, server: Server) -> None:
         self._stack = stack
         self._folder = folder
         self._wheel: Path | None = None
         self._running: dict[str, Runtime] = {}
+        self._server = server
+        self.warnings: dict[tuple[str, str, str], list[str]] = {}
 
-    def get(self, name: str) -> Runtime:
+    def get(self, name: str, place: str, entry: str) -> Runtime:
+        runtime = self._start(name)
+        key = name, place, entry
+        if key not in self.warnings:
+            self.warnings[key] = self._prepare(runtime, key)
+        return runtime
+
+    def _prepare(self, runtime: Runtime, key: tuple[str, str, str]) -> list[str]:
+        """Wait until requests are sent as they will be."""
+        _, place, entry = key
+        expected = _FACTS[key] & {"fetch", "jspi", "worker", "xhr"}
+        said: list[str] = []
+        for _ in range(_TRIES):
+            sent_by, warnings = runtime.run("prepare", entry, place=place, server=self._server.http)
+            said += warnings
+            if {sent_by} == expected:
+                return said
+        raise AssertionError(f"{key}: requests are sent by {sent_by}, and not by {expected}")
+
+    def _start(self, name: str) -> Runtime:
         if self._wheel is None:
             self._wheel = build_wheel(self._folder)
         if name not in self._running:
@@ -44,23 +75,51 @@ class Runtimes:
 
 
 @pytest.fixture(scope="module")
-def runtimes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtimes]:
+def runtimes(uvicorn_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtimes]:
     with ExitStack() as stack:
-        yield Runtimes(stack, tmp_path_factory.mktemp("pyodide"))
+        yield Runtimes(stack, tmp_path_factory.mktemp("pyodide"), uvicorn_server)
+
+
+def _marks(name: str) -> pytest.MarkDecorator | tuple[()]:
+    is_missing = name not in commands() and "CI" not in os.environ
+    return pytest.mark.skip(reason=f"{name} with Pyodide is not installed") if is_missing else ()
 
 
 def _cases() -> Iterator[object]:
-    installed = commands()
-    for (name, world), facts in _FACTS.items():
-        is_missing = name not in installed and "CI" not in os.environ
-        marks = pytest.mark.skip(reason=f"{name} with Pyodide is not installed") if is_missing else ()
+    for (name, place, entry), facts in _FACTS.items():
         for behaviour, body in behaviours.behaviours().items():
-            if behaviours.can_run(body, facts):
-                label = f"{name}-{world}-{behaviour.removeprefix('a_promise_')}"
-                yield pytest.param(name, world, behaviour, id=label, marks=marks)
+            if behaviours.can_run(body, facts | {entry}):
+                label = "-".join(filter(None, (name, place, entry, behaviour.removeprefix("a_promise_"))))
+                yield pytest.param(name, place, entry, behaviour, id=label, marks=_marks(name))
 
 
 @pytest.mark.time_limit(150)  # the first test of a runtime starts it
-@pytest.mark.parametrize(("name", "entry", "behaviour"), list(_cases()))
-def test_under_pyodide(name: str, entry: str, behaviour: str, runtimes: Runtimes, uvicorn_server: Server) -> None:
-    runtimes.get(name).run(behaviour, entry, server=uvicorn_server.http)
+@pytest.mark.parametrize(("name", "place", "entry", "behaviour"), list(_cases()))
+def test_under_pyodide(
+    name: str, place: str, entry: str, behaviour: str, runtimes: Runtimes, uvicorn_server: Server
+) -> None:
+    runtimes.get(name, place, entry).run(behaviour, entry, place=place, server=uvicorn_server.http)
+
+
+@pytest.mark.time_limit(150)
+@pytest.mark.parametrize(
+    ("name", "entry"),
+    [pytest.param("node", "blocking", marks=_marks("node")), pytest.param("node-jspi", "jspi", marks=_marks("node"))],
+)
+def test_p64_ctrl_c_ends_a_blocking_request_and_the_server_sees_it(
+    name: str, entry: str, runtimes: Runtimes, uvicorn_server: Server
+) -> None:
+    runtime = runtimes.get(name, "", entry)
+    runtime.run("an_interrupt_arrives", entry, interrupt_after=500, server=uvicorn_server.http)
+
+
+@pytest.mark.time_limit(150)
+@pytest.mark.parametrize("name", [pytest.param("chromium", marks=_marks("chromium"))])
+def test_blocking_code_on_the_main_thread_of_a_page_is_told_its_limits_once(name: str, runtimes: Runtimes) -> None:
+    runtimes.get(name, "main", "blocking")
+    (warning,) = runtimes.warnings[name, "main", "blocking"]
+    assert "no timeouts" in warning
+    assert "runPythonAsync" in warning
+    for place in ("worker", "isolated"):
+        runtimes.get(name, place, "blocking")
+        assert not runtimes.warnings[name, place, "blocking"]

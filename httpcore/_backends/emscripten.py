@@ -6,12 +6,12 @@ A blocking program has one thread here, and may be entered again while it waits:
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Any, NoReturn, Protocol, TypeVar
 
-import js
-from pyodide.ffi import create_once_callable, run_sync, to_js
+from pyodide.ffi import run_sync
 
 from .._streams import Address, Backend, Event, FreshStream, Timer
 from .loop import LoopBackend
@@ -24,8 +24,6 @@ T = TypeVar("T")
 _SLICE_SECONDS = 0.1
 # How often one of several blocking programs that take turns looks whether it may go on.
 _TURN_SECONDS = 0.005
-_PASSED = "passed"
-_ONE = to_js([0])
 
 
 class JavaScriptWorld(Backend, Protocol):
@@ -121,34 +119,52 @@ class BlockingFetchBackend(FetchBackend):
         )
 
     async def settle(self, this: Any, method: str, arguments: tuple[Any, ...], deadline: float) -> Any:
-        # Where a promise that is waited for like this rejects, JavaScript takes that for an error nobody handles.
-        outcome = _promise(js.Promise, "allSettled", to_js([_promise(this, method, *arguments)]))
-        while (left := deadline - time.monotonic()) > 0:
-            settled = _wait(outcome, min(left, _SLICE_SECONDS))
-            if settled != _PASSED:
-                if settled[0].status == "rejected":
-                    raise settled[0].reason
-                return settled[0].value
-            check_interrupt()
-        raise TimeoutError
+        future = getattr(this, method)(*arguments)
+        try:
+            while not future.done():
+                if (left := deadline - time.monotonic()) <= 0:
+                    raise TimeoutError
+                with _interrupts:
+                    run_sync(self.wait_for(future, min(left, _SLICE_SECONDS)))
+            return future.result()
+        finally:
+            future.cancel()  # where it is not done
+            del future  # it holds the error, whose traceback holds this frame
 
 
-def _promise(this: Any, method: str, *arguments: Any) -> Any:
-    """The promise that a method returns. Where Python calls it, that becomes a future, whose callbacks are Python, in
-    which KeyboardInterrupt would be raised instead of here; so JavaScript calls it."""
-    return js.Array.from_(_ONE, getattr(this, method).bind(this, *arguments))[0]
+class Interrupts:
+    """Ctrl-C, kept from what runs in the event loop meanwhile: raised there, KeyboardInterrupt would end the loop, and
+    whoever waits for it would wait for ever. It is raised when the wait is over. Several may wait at once."""
+
+    def __init__(self) -> None:
+        self._waiting = 0
+        self._buffer: Any = None
+
+    def __enter__(self) -> None:
+        import pyodide_js
+
+        if not self._waiting:
+            # The one door to what `setInterruptBuffer` was given.
+            self._buffer = getattr(pyodide_js._module, "Py_EmscriptenSignalBuffer", None)
+            if self._buffer:
+                pyodide_js.setInterruptBuffer(None)
+        self._waiting += 1
+
+    def __exit__(self, *exc_info: object) -> None:
+        import pyodide_js
+
+        self._waiting -= 1
+        buffer = self._buffer
+        if not buffer:
+            return
+        if not self._waiting:
+            pyodide_js.setInterruptBuffer(buffer)
+        if buffer[0] == signal.SIGINT:
+            buffer[0] = 0
+            raise KeyboardInterrupt
 
 
-def _wait(promise: Any, seconds: float) -> Any:
-    """What a promise is fulfilled with, or `_PASSED`. No Python of ours runs until then."""
-    timers: list[Any] = []
-    # It is called at once, and `resolve` by the timer.
-    arm = create_once_callable(lambda resolve, _: timers.append(js.setTimeout(resolve, 1000 * seconds, _PASSED)))
-    try:
-        race = _promise(js.Promise, "race", to_js([promise, js.Promise.new(arm)]))
-        return run_sync(race)
-    finally:
-        js.clearTimeout(timers[0])
+_interrupts = Interrupts()
 
 
 def _refuse() -> NoReturn:

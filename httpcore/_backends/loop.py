@@ -118,6 +118,10 @@ class LoopBackend:
             finally:
                 del awaitable  # a future holds the error, whose traceback holds this frame
 
+    async def wait_for(self, future: asyncio.Future[Any], seconds: float) -> None:
+        """Wait until a future is done, but no longer; it goes on."""
+        await asyncio.wait([future], timeout=seconds)
+
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> Task:
         task = self._loop.create_task(coroutine)
         self._tasks.add(task)  # the loop itself holds tasks only weakly

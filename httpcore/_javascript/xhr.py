@@ -17,13 +17,22 @@ from pyodide.ffi import JsException, to_js
 
 from .._backends.emscripten import check_interrupt
 from .._clock import Clock
-from .._errors import ReadError
+from .._errors import LocalProtocolError, ReadError
 from .._fetch_rules import warn_once
 from .call import FetchHead, FetchRequest, head_deadline
 from .errors import Failure, fetch_error, silence
 from .runtime import runtime
 
 __all__ = ["XHRCall"]
+
+# What it does in any case; the cache and keepalive are only a matter of speed.
+_POSSIBLE: dict[str, tuple[object, ...]] = {
+    "credentials": ("same-origin", "include"),
+    "mode": ("cors",),
+    "redirect": ("follow",),
+    "referrerPolicy": (),
+    "integrity": (),
+}
 
 
 class XHRCall:
@@ -37,6 +46,7 @@ class XHRCall:
 
     async def start(self, clock: Clock) -> FetchHead:
         request = self._request
+        self._check_options()
         xhr = js.XMLHttpRequest.new()
         xhr.open(request.method, request.url, False)
         for name, value in request.headers:
@@ -58,6 +68,14 @@ class XHRCall:
         fields = [(name, value) for name, _, value in lines]
         url = xhr.responseURL
         return FetchHead(xhr.status, xhr.statusText, fields, url, url != request.url, "default")
+
+    def _check_options(self) -> None:
+        for name, value in self._request.options.items():
+            if value not in _POSSIBLE.get(name, (value,)):
+                raise LocalProtocolError(
+                    f"{name}={value!r} cannot be had from XMLHttpRequest, with which blocking code is left here: enter "
+                    "it by runPythonAsync where the browser has JavaScript Promise Integration, or use ConnectionPool"
+                )
 
     def _prepare(self, xhr: Any, clock: Clock) -> None:
         if runtime().is_worker:

@@ -38,14 +38,29 @@ class Runtime:
         self._process = process
         self._unread = b""
 
-    def run(self, behaviour: str, world: str, *, seconds: float = 25.0, **arguments: object) -> Any:
+    def run(
+        self,
+        behaviour: str,
+        world: str,
+        *,
+        place: str = "",
+        interrupt_after: int | None = None,
+        seconds: float = 110.0,
+        **arguments: object,
+    ) -> Any:
         """Run a function of `behaviours.py` in one of its worlds: "async", "blocking" or "jspi".
+
+        Args:
+            place: in a browser: "main", "worker" or "isolated". See `browser.mjs`.
+            interrupt_after: milliseconds until Ctrl-C is pressed, in Node.
 
         Returns: what it returns, by way of JSON.
         Raises: AssertionError with its traceback where it fails.
         """
-        answer = self.ask({"behaviour": behaviour, "world": world, "arguments": arguments}, seconds)
-        assert "error" not in answer, f"in {self.name}, {world}:\n{answer['error']}"
+        request: dict[str, object] = {"behaviour": behaviour, "world": world, "place": place, "arguments": arguments}
+        request["interrupt_after"] = interrupt_after
+        answer = self.ask(request, seconds)
+        assert "error" not in answer, f"in {self.name} {place}, {world}:\n{answer['error']}"
         return answer["result"]
 
     def ask(self, request: object, seconds: float) -> dict[str, Any]:
@@ -81,6 +96,8 @@ def commands() -> dict[str, Sequence[str]]:
         found["node"] = (node, runner)
         # Node 20 and 24 have it behind this flag, later ones without.
         found["node-jspi"] = (node, "--experimental-wasm-stack-switching", runner)
+        if (chromium := shutil.which("chromium")) and (_MODULES / "playwright-core").is_dir():
+            found["chromium"] = (node, str(FOLDER / "browser.mjs"), chromium)
     return found
 
 

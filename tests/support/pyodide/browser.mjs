@@ -1,0 +1,82 @@
+// Chromium: the same lines of JSON as node.mjs. A request names a place: "main" (the main thread of a page), "worker", or
+// "isolated" (a worker of a page that is cross-origin isolated). Each place starts when it is first named.
+
+import fs from "node:fs";
+import http from "node:http";
+import path from "node:path";
+import process from "node:process";
+import readline from "node:readline";
+import { chromium } from "playwright-core";
+
+const FOLDER = import.meta.dirname ?? path.dirname(new URL(import.meta.url).pathname);
+const TYPES = { ".html": "text/html", ".mjs": "text/javascript", ".wasm": "application/wasm", ".json": "application/json" };
+const ISOLATION = {
+  "Cross-Origin-Opener-Policy": "same-origin",
+  "Cross-Origin-Embedder-Policy": "require-corp",
+  "Cross-Origin-Resource-Policy": "same-origin",
+};
+const PAGE = "<!doctype html><title>httpcore</title>";
+
+let given;
+
+// Everything below /isolated/ is as it is without it, but for the headers.
+function serve(request, response) {
+  const name = request.url.replace(/^\/isolated/, "").split("?")[0];
+  const headers = { "Content-Type": TYPES[path.extname(name)] ?? "application/octet-stream" };
+  if (name !== request.url) Object.assign(headers, ISOLATION);
+  const files = { "/behaviours.py": given.behaviours, "/wheel.whl": given.wheels[0] };
+  if (name === "/page.html") return response.writeHead(200, headers).end(PAGE);
+  const file = files[name] ?? path.join(FOLDER, name.startsWith("/pyodide/") ? `node_modules${name}` : name);
+  fs.readFile(file, (error, data) => response.writeHead(error ? 404 : 200, headers).end(data));
+}
+
+const places = new Map();
+
+async function open(browser, origin, place) {
+  const page = await (await browser.newContext()).newPage();
+  page.on("pageerror", (error) => console.error(error.message));
+  await page.goto(`${origin}${place === "isolated" ? "/isolated" : ""}/page.html`);
+  await page.evaluate(async (inWorker) => {
+    const base = new URL("./", location.href).href;
+    if (!inWorker) {
+      const { connect } = await import(`${base}place.mjs`);
+      globalThis.call = await connect(base);
+      return;
+    }
+    const worker = new Worker(`${base}worker.mjs`, { type: "module" });
+    const ask = (message) =>
+      new Promise((resolve, reject) => {
+        worker.onmessage = ({ data }) => resolve(data);
+        worker.onerror = (event) => reject(new Error(event.message));
+        worker.postMessage(message);
+      });
+    await ask({ base });
+    globalThis.call = ask;
+  }, place !== "main");
+  return page;
+}
+
+const answer = (value) => fs.writeSync(1, JSON.stringify(value) + "\n");
+
+let browser, origin;
+for await (const line of readline.createInterface({ input: process.stdin })) {
+  const request = JSON.parse(line);
+  try {
+    if (!browser) {
+      given = request;
+      const server = http.createServer(serve).listen(0, "127.0.0.1");
+      await new Promise((resolve) => server.once("listening", resolve));
+      origin = `http://127.0.0.1:${server.address().port}`;
+      browser = await chromium.launch({ executablePath: process.argv[2], args: ["--disable-gpu", "--disable-quic"] });
+      answer({ browser: browser.version(), origin });
+      continue;
+    }
+    const { place } = request;
+    if (!places.has(place)) places.set(place, await open(browser, origin, place));
+    answer(await places.get(place).evaluate((given) => globalThis.call(given), request));
+  } catch (error) {
+    answer({ error: error.message });
+  }
+}
+await browser?.close();
+process.exit(0);
