@@ -122,7 +122,7 @@ class Network:
 
 
 def _checked_override(name: str, targets: str | Sequence[str]) -> tuple[str, tuple[str, ...]]:
-    several = (targets,) if isinstance(targets, str) else tuple(targets)
+    several = tuple(targets) if isinstance(targets, Sequence) and not isinstance(targets, str) else (targets,)
     if not isinstance(name, str) or not several or not all(isinstance(target, str) for target in several):
         raise TypeError(f"one of host_overrides is {name!r}: {targets!r}; it is a name, and a str or several of them")
     try:
