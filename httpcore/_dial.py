@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from dataclasses import replace
 
 from ._clock import Clock
 from ._errors import ConnectError, ConnectTimeout
@@ -43,17 +42,14 @@ async def dial(
         if not addresses:
             raise ConnectError(f"the name {host} has no address of the local address's family")
     clock.phase = "connecting"
-    resolved = clock.now()
     try:
-        stream, chosen = await backend.connect(addresses, deadline)
+        stream, chosen = await backend.connect(addresses, deadline, clock.now() - began)
     except (ConnectError, ConnectTimeout):
         for target, target_port in _targets(host, port, network):
             names.drop(target, target_port, network)
         raise
-    connected = clock.now()
-    if any(address.family != chosen.family for address in addresses):
-        names.note_family(host, chosen.family, connected)
-    stream.info = replace(stream.info, resolve_seconds=resolved - began, connect_seconds=connected - resolved)
+    if len(addresses) > 1 and any(address.family != chosen.family for address in addresses):
+        names.note_family(host, chosen.family, clock.now())
     return stream
 
 

@@ -150,6 +150,8 @@ class Names:
 
         Source: RFC 8305, 4.
         """
+        if len(found) == 1:
+            return list(found)
         by_family: dict[int, list[Found]] = {}
         last, at = self._families.get(host, (0, 0.0))
         if last and now - at < _FAMILY_SECONDS and any(family == last for family, _ in found):

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from ._network import SocketOption
 
-__all__ = ["STOP_SECONDS", "Address", "Backend", "Event", "FreshStream", "Stream", "StreamInfo", "Task", "Timer"]
+__all__ = ["STOP_SECONDS", "Address", "Backend", "Event", "Stream", "StreamInfo", "Task", "Timer"]
 
 T = TypeVar("T")
 
@@ -24,8 +24,7 @@ T = TypeVar("T")
 STOP_SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """Where one connection attempt goes, and how its socket is made.
 
     Args:
@@ -146,12 +145,6 @@ class Stream(Protocol):
         """Let go of the stream in a forked child or after the end of its event loop: nothing is sent to the peer."""
 
 
-class FreshStream(Stream, Protocol):
-    """A stream as `connect` returns it, to which whoever asked for it adds what it knows."""
-
-    info: StreamInfo
-
-
 class Event(Protocol):
     """Set once, waited for by one."""
 
@@ -214,11 +207,14 @@ class Backend(Protocol):
     async def resolve(self, host: str, port: int, deadline: float) -> Sequence[tuple[int, Any]]:
         """(family, address) pairs by the system's resolver. Raises OSError, TimeoutError."""
 
-    async def connect(self, addresses: Sequence[Address], deadline: float) -> tuple[FreshStream, Address]:
+    async def connect(
+        self, addresses: Sequence[Address], deadline: float, resolve_seconds: float
+    ) -> tuple[Stream, Address]:
         """A stream to whichever address answers first, and that address (RFC 8305, 5).
 
         Args:
             addresses: at least one, in the order in which they are to be tried.
+            resolve_seconds: what it took to find them, for the stream to tell.
 
         Raises: ConnectError, ConnectTimeout.
         Cancellation: every socket is closed.

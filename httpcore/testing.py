@@ -45,7 +45,7 @@ from ._errors import (
     WriteError,
     WriteTimeout,
 )
-from ._streams import Address, Backend, Event, FreshStream, StreamInfo, Task, Timer
+from ._streams import Address, Backend, Event, Stream, StreamInfo, Task, Timer
 
 __all__ = ["Fault", "Faults", "MemoryNetwork", "Peer", "PeerRequest", "Script"]
 
@@ -274,8 +274,10 @@ class _Delegating:
     async def resolve(self, host: str, port: int, deadline: float) -> Sequence[tuple[int, Any]]:
         return await self._inner.resolve(host, port, deadline)
 
-    async def connect(self, addresses: Sequence[Address], deadline: float) -> tuple[FreshStream, Address]:
-        return await self._inner.connect(addresses, deadline)
+    async def connect(
+        self, addresses: Sequence[Address], deadline: float, resolve_seconds: float
+    ) -> tuple[Stream, Address]:
+        return await self._inner.connect(addresses, deadline, resolve_seconds)
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> Task:
         return self._inner.spawn(coroutine)
@@ -302,11 +304,13 @@ class _MemoryBackend(_Delegating):
         await self._inner.sleep(0)
         return [(socket.AF_INET, (host, port))]
 
-    async def connect(self, addresses: Sequence[Address], deadline: float) -> tuple[FreshStream, Address]:
+    async def connect(
+        self, addresses: Sequence[Address], deadline: float, resolve_seconds: float
+    ) -> tuple[Stream, Address]:
         await self._inner.sleep(0)
         target = addresses[0].target
         host, port = (target, 0) if isinstance(target, str) else target[:2]
-        return _MemoryStream(self._inner, self._network._connect(host, port)), addresses[0]
+        return _MemoryStream(self._inner, self._network._connect(host, port), resolve_seconds), addresses[0]
 
 
 class _MemoryStream:
@@ -314,8 +318,8 @@ class _MemoryStream:
 
     is_truncated = False
 
-    def __init__(self, backend: Backend, peer: Peer) -> None:
-        self.info = StreamInfo(remote_address=(peer.host, peer.port))
+    def __init__(self, backend: Backend, peer: Peer, resolve_seconds: float) -> None:
+        self.info = StreamInfo((peer.host, peer.port), resolve_seconds=resolve_seconds, connect_seconds=0.0)
         self._backend = backend
         self._peer = peer
         self._reader: Event | None = None
@@ -481,11 +485,13 @@ class _FaultyBackend(_Delegating):
             )
         return await self._inner.resolve(host, port, deadline)
 
-    async def connect(self, addresses: Sequence[Address], deadline: float) -> tuple[FreshStream, Address]:
+    async def connect(
+        self, addresses: Sequence[Address], deadline: float, resolve_seconds: float
+    ) -> tuple[Stream, Address]:
         fault = self._faults._step("connect")
         if fault is not None:
             _raise_fault("connect", fault)
-        inner, address = await self._inner.connect(addresses, deadline)
+        inner, address = await self._inner.connect(addresses, deadline, resolve_seconds)
         stream = _FaultyStream(inner, self._faults)
         self._faults._open[stream] = None
         return stream, address
@@ -494,12 +500,15 @@ class _FaultyBackend(_Delegating):
 class _FaultyStream:
     """A stream that may break at a step, and is broken from then on."""
 
-    def __init__(self, inner: FreshStream, faults: Faults) -> None:
-        self.info = inner.info
+    def __init__(self, inner: Stream, faults: Faults) -> None:
         self._inner = inner
         self._faults = faults
         self._broken_by: Fault | None = None
         self._has_lost = False
+
+    @property
+    def info(self) -> StreamInfo:
+        return self._inner.info
 
     @property
     def is_truncated(self) -> bool:

@@ -163,9 +163,11 @@ class _Deadlines:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    async def connect(self, addresses: Sequence[Address], deadline: float) -> tuple[Any, Address]:
+    async def connect(
+        self, addresses: Sequence[Address], deadline: float, resolve_seconds: float
+    ) -> tuple[Any, Address]:
         self.seen.append(deadline)
-        stream, address = await self._inner.connect(addresses, deadline)
+        stream, address = await self._inner.connect(addresses, deadline, resolve_seconds)
         return _DeadlineStream(stream, self.seen), address
 
 

@@ -32,7 +32,7 @@ def deadline(world: World, seconds: float = 20) -> float:
 
 async def connect(world: World, peer: ScriptedPeer) -> Stream:
     address = Address(socket.AF_INET, (peer.host, peer.port), None, None, (), "the peer")
-    stream, _ = await make_backend(world.backend).connect([address], deadline(world))
+    stream, _ = await make_backend(world.backend).connect([address], deadline(world), 0.0)
     return stream
 
 

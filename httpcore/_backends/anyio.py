@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 import anyio
 import anyio.lowlevel
 
-from .._streams import STOP_SECONDS, Address, FreshStream, Task, Timer
+from .._streams import STOP_SECONDS, Address, Stream, StreamInfo, Task, Timer
 from .racing import race
-from .sockets import SocketStream
+from .sockets import SocketStream, describe
 from .threads import ask_system, in_thread
 
 T = TypeVar("T")
@@ -29,8 +29,8 @@ __all__ = ["AnyIOBackend"]
 class AnyIOStream(SocketStream):
     __slots__ = ("_reading",)
 
-    def __init__(self, sock: socket.socket) -> None:
-        super().__init__(sock)
+    def __init__(self, sock: socket.socket, info: StreamInfo) -> None:
+        super().__init__(sock, info)
         self._reading: anyio.CancelScope | None = None
 
     async def _wait(self, readable: bool, writable: bool, deadline: float) -> None:
@@ -149,9 +149,13 @@ class AnyIOBackend:
     async def resolve(self, host: str, port: int, deadline: float) -> Sequence[tuple[int, Any]]:
         return await ask_system(host, port, self, deadline)
 
-    async def connect(self, addresses: Sequence[Address], deadline: float) -> tuple[FreshStream, Address]:
+    async def connect(
+        self, addresses: Sequence[Address], deadline: float, resolve_seconds: float
+    ) -> tuple[Stream, Address]:
+        began = self.now()
         sock, address = await race(addresses, deadline, self.now, self._wait_for_writable)
-        return AnyIOStream(sock), address
+        info = describe(sock, resolve_seconds, self.now() - began)
+        return AnyIOStream(sock, info), address
 
     async def _wait_for_writable(self, sockets: Sequence[socket.socket], deadline: float) -> socket.socket | None:
         writable: list[socket.socket] = []

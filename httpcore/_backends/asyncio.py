@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 from .._errors import ReadError, ReadTimeout, WriteError, WriteTimeout
-from .._streams import Address, FreshStream
+from .._streams import Address, Stream, StreamInfo
 from .loop import LoopBackend
 from .racing import race
 from .sockets import connect_error, describe, readable_probe, set_options, wait_for_writable
@@ -49,7 +49,9 @@ class AsyncioStream(asyncio.BufferedProtocol):
         "_write_deadline", "_writer", "info", "is_truncated",
     )  # fmt: skip
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, buffer: memoryview) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, buffer: memoryview, info: StreamInfo
+    ) -> None:
         self._loop = loop
         self._buffer = buffer
         self._socket = sock
@@ -68,7 +70,7 @@ class AsyncioStream(asyncio.BufferedProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
         self._on_readable: Callable[[], None] | None = None
-        self.info = describe(sock)
+        self.info = info
         self.is_truncated = False
 
     # What the event loop tells us.
@@ -315,10 +317,14 @@ class AsyncioBackend(LoopBackend):
     async def resolve(self, host: str, port: int, deadline: float) -> Sequence[tuple[int, Any]]:
         return await ask_system(host, port, self, deadline)
 
-    async def connect(self, addresses: Sequence[Address], deadline: float) -> tuple[FreshStream, Address]:
+    async def connect(
+        self, addresses: Sequence[Address], deadline: float, resolve_seconds: float
+    ) -> tuple[Stream, Address]:
+        began = self.now()
         sock, address = await race(addresses, deadline, self.now, self._wait_for_writable)
+        info = describe(sock, resolve_seconds, self.now() - began)
         try:
-            stream = AsyncioStream(self._loop, sock, self._read_buffer())
+            stream = AsyncioStream(self._loop, sock, self._read_buffer(), info)
             await self._loop.create_connection(lambda: stream, sock=sock)
             set_options(sock, address)  # uvloop has set its own after them
         except BaseException as exc:

@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from .._streams import Address, FreshStream, Task, Timer
+from .._streams import Address, Stream, StreamInfo, Task, Timer
 from .racing import race
-from .sockets import SocketStream, milliseconds, wait_for_socket, wait_for_writable
+from .sockets import SocketStream, describe, milliseconds, wait_for_socket, wait_for_writable
 from .threads import ask_system, in_thread
 
 T = TypeVar("T")
@@ -27,8 +27,8 @@ class BlockingStream(SocketStream):
 
     __slots__ = ("_lock", "_poll", "_users")
 
-    def __init__(self, sock: socket.socket) -> None:
-        super().__init__(sock)
+    def __init__(self, sock: socket.socket, info: StreamInfo) -> None:
+        super().__init__(sock, info)
         self._lock = threading.Lock()
         self._users = 0
         self._poll: select.poll | None = None
@@ -151,9 +151,13 @@ class BlockingBackend:
     async def resolve(self, host: str, port: int, deadline: float) -> Sequence[tuple[int, Any]]:
         return await ask_system(host, port, self, deadline)
 
-    async def connect(self, addresses: Sequence[Address], deadline: float) -> tuple[FreshStream, Address]:
+    async def connect(
+        self, addresses: Sequence[Address], deadline: float, resolve_seconds: float
+    ) -> tuple[Stream, Address]:
+        began = self.now()
         sock, address = await race(addresses, deadline, self.now, self._wait_for_writable)
-        return BlockingStream(sock), address
+        info = describe(sock, resolve_seconds, self.now() - began)
+        return BlockingStream(sock, info), address
 
     async def _wait_for_writable(self, sockets: Sequence[socket.socket], deadline: float) -> socket.socket | None:
         return wait_for_writable(sockets, max(0.0, deadline - time.monotonic()))

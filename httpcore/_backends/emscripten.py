@@ -13,7 +13,7 @@ from typing import Any, NoReturn, Protocol, TypeVar
 
 from pyodide.ffi import run_sync
 
-from .._streams import Address, Backend, Event, FreshStream, Timer
+from .._streams import Address, Backend, Event, Stream, Timer
 from .loop import LoopBackend
 
 __all__ = ["BlockingFetchBackend", "FetchBackend", "JavaScriptWorld", "check_interrupt"]
@@ -75,7 +75,9 @@ class FetchBackend(LoopBackend):
     async def resolve(self, host: str, port: int, deadline: float) -> Sequence[tuple[int, Any]]:
         _refuse()
 
-    async def connect(self, addresses: Sequence[Address], deadline: float) -> tuple[FreshStream, Address]:
+    async def connect(
+        self, addresses: Sequence[Address], deadline: float, resolve_seconds: float
+    ) -> tuple[Stream, Address]:
         _refuse()
 
 

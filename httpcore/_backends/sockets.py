@@ -42,14 +42,18 @@ _USER_TIMEOUT_MS = 1000 * _KEEPALIVE_SECONDS * (1 + _KEEPALIVE_PROBES)
 _SMALL_READ = 16 * 1024
 _LARGE_READ = 256 * 1024
 
-_TCP_OPTIONS = (
-    ("TCP_NODELAY", 1),
-    ("TCP_KEEPIDLE", _KEEPALIVE_SECONDS),
-    ("TCP_KEEPALIVE", _KEEPALIVE_SECONDS),  # what macOS calls TCP_KEEPIDLE
-    ("TCP_KEEPINTVL", _KEEPALIVE_SECONDS),
-    ("TCP_KEEPCNT", _KEEPALIVE_PROBES),
-    ("TCP_USER_TIMEOUT", _USER_TIMEOUT_MS),
-)
+_TCP_OPTIONS = [
+    (getattr(socket, name), value)
+    for name, value in (
+        ("TCP_NODELAY", 1),
+        ("TCP_KEEPIDLE", _KEEPALIVE_SECONDS),
+        ("TCP_KEEPALIVE", _KEEPALIVE_SECONDS),  # what macOS calls TCP_KEEPIDLE
+        ("TCP_KEEPINTVL", _KEEPALIVE_SECONDS),
+        ("TCP_KEEPCNT", _KEEPALIVE_PROBES),
+        ("TCP_USER_TIMEOUT", _USER_TIMEOUT_MS),
+    )
+    if hasattr(socket, name)
+]
 
 
 def new_socket(address: Address) -> socket.socket:
@@ -65,9 +69,8 @@ def new_socket(address: Address) -> socket.socket:
         sock.setblocking(False)
         if address.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for name, value in _TCP_OPTIONS:
-                if hasattr(socket, name):
-                    sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+            for option, value in _TCP_OPTIONS:
+                sock.setsockopt(socket.IPPROTO_TCP, option, value)
         if address.interface is not None:
             # Once only: who has no right to change it may set it where it is not set yet.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, address.interface.encode() + b"\0")
@@ -94,11 +97,13 @@ def connect_error(address: Address, exc: OSError) -> ConnectError:
     return ConnectError(f"no connection to {address.peer}: {os.strerror(exc.errno) if exc.errno else exc}")
 
 
-def describe(sock: socket.socket) -> StreamInfo:
+def describe(sock: socket.socket, resolve_seconds: float, connect_seconds: float) -> StreamInfo:
+    """What a stream over this socket tells of itself."""
     try:
-        return StreamInfo(remote_address=sock.getpeername(), local_address=sock.getsockname())
+        remote, local = sock.getpeername(), sock.getsockname()
     except OSError:  # the peer has already reset it
-        return StreamInfo()
+        remote = local = None
+    return StreamInfo(remote, local, resolve_seconds=resolve_seconds, connect_seconds=connect_seconds)
 
 
 def milliseconds(seconds: float) -> int | None:
@@ -119,8 +124,8 @@ if hasattr(select, "poll"):
         poller = select.poll()
         for sock in sockets:
             poller.register(sock, select.POLLOUT)
-        found = poller.poll(milliseconds(seconds))
-        return next((sock for sock in sockets if sock.fileno() == found[0][0]), None) if found else None
+        ready = {descriptor for descriptor, _ in poller.poll(milliseconds(seconds))}
+        return next((sock for sock in sockets if sock.fileno() in ready), None) if ready else None
 
 else:
 
@@ -149,14 +154,14 @@ class SocketStream(ABC):
 
     __slots__ = ("_expects_wait", "_is_closing", "_probe", "_read_bytes", "_socket", "_unsent", "info", "is_truncated")
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, info: StreamInfo) -> None:
         self._socket = sock
         self._probe = readable_probe(sock)
         self._unsent = memoryview(b"")
         self._is_closing = False
         self._expects_wait = True
         self._read_bytes = _SMALL_READ
-        self.info = describe(sock)
+        self.info = info
         self.is_truncated = False
 
     @abstractmethod
