@@ -330,7 +330,12 @@ class _MemoryStream:
     def _wake(self) -> None:
         if self._reader is not None:
             self._reader.set()
-        elif self._on_readable is not None and self.is_readable():
+        elif self._on_readable is not None:
+            # Not at once: the peer may speak in the middle of what the client writes.
+            self._backend.call_soon(self._tell)
+
+    def _tell(self) -> None:
+        if self._on_readable is not None and self._reader is None and self.is_readable():
             self._on_readable()
 
     async def receive(self, max_bytes: int, deadline: float) -> bytes:

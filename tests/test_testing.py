@@ -7,7 +7,9 @@ import threading
 import pytest
 
 import httpcore
+from fuzz.http2_wire import serve_http2
 from httpcore.testing import Fault, Faults, MemoryNetwork, Peer, Script
+from tests.support.http2_frames import Kind, raw_frame
 from tests.support.worlds import World, can_cancel_worlds, only_worlds
 
 
@@ -82,6 +84,17 @@ async def test_a_test_may_speak_for_the_peer(world: World) -> None:
         assert again.status_code == 200
     assert len(network.peers) == 2
     assert network.peers[0].is_closed
+
+
+async def test_a_peer_may_speak_in_the_middle_of_what_the_client_writes(world: World) -> None:
+    """The second request finds the connection with frames that are unread, and answers them at once."""
+    network = MemoryNetwork(serve_http2, world.backend)
+    http = world.pool(backend=network.backend, http1=False)
+    for path in (b"/one", b"/two", b"/three"):
+        for peer in network.peers:
+            peer.send(raw_frame(Kind.PING, 0, 0, bytes(8)))
+        assert (await http.request("GET", b"http://example.org" + path)).body == path
+    assert len(network.peers) == 1
 
 
 async def test_a_timeout_in_memory_takes_its_time(world: World) -> None:

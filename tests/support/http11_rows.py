@@ -211,6 +211,13 @@ GOOD = [
         is_reusable=False,
         unread=_EVIL,
     ),
+    Row("b_204_te", _head(b"transfer-encoding: chunked", first=b"HTTP/1.1 204 N"), status=204, reason=b"N"),
+    Row(
+        "d_1xx_te",
+        _head(b"transfer-encoding: chunked", first=b"HTTP/1.1 103 E") + _plain(),
+        interim=(103,),
+        body=b"hi",
+    ),
     Row(
         "a_204_body",
         _head(b"content-length: 4", first=b"HTTP/1.1 204 N") + b"body",
