@@ -722,3 +722,20 @@ async def test_an_upgrade_goes_through_a_tunnel(
             await stream.write(b"there")
             assert await stream.read() == b"there"
         await assert_holds(world, http, peers, idle=0)
+
+
+def test_the_sync_pool_takes_the_same(ca: CertificateAuthority) -> None:
+    answers = [{"proxy-authorization": "Digest it"}]
+
+    def script(conn: Conn) -> None:
+        conn.read_request()
+        conn.respond(407)
+        assert connect(conn, peers.inner).header(b"proxy-authorization") == b"Digest it"
+        serve(conn)
+
+    with ProxyPeers(TUNNEL, ca, script) as peers:
+        proxy = peers.via(on_challenge=lambda _: answers.pop())
+        with httpcore.SyncConnectionPool(proxy=lambda origin: proxy, ssl=ca.client_context()) as http:
+            for number in range(2):
+                assert http.request("GET", f"{peers.origin}/{number}").body == b"/%d" % number
+        assert peers.accepted == 1

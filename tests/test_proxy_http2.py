@@ -402,3 +402,54 @@ async def test_a_forwarding_connection_is_shared_like_any_other(world: World, ca
         assert (await http.request("POST", "http://a.test/x", body=b"y")).body == b"/x"
         assert proxy.peer.accepted == 1
         await http.aclose()
+
+
+async def test_what_a_proxy_says_of_its_own_while_a_tunnel_is_idle_does_not_end_it(
+    world: World, ca: CertificateAuthority
+) -> None:
+    """PING, SETTINGS and WINDOW_UPDATE come on the connection, which is not idle for that: no byte of the origin's."""
+
+    def script(conn: HTTP2Conn) -> None:
+        stream_id = conn.read_head().stream_id
+        conn.send_head(stream_id, 200)
+        tls = TLSLayer(StreamLayer(conn, stream_id), proxy.inner)
+        reader = RequestReader(tls)
+        for _ in range(3):
+            assert reader.read_head().method == b"GET"
+            tls.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+            conn.ping(b"are you?")
+            conn.settings({})
+            conn.window_update(0, 1000)
+            said.append(1)
+
+    said: list[int] = []
+    bodies: list[bytes] = []
+    with HTTP2Proxy(ca, script) as proxy:
+        http = proxy.one_slot(world)
+        for _ in range(3):
+            bodies.append((await http.request("GET", "https://a.test/")).body)
+            await world.until(lambda: len(said) == len(bodies))
+        assert bodies == [b"ok"] * 3
+        assert proxy.peer.accepted == 1
+        assert http.stats().idle == 1
+        await http.aclose()
+
+
+async def test_a_proxy_that_goes_away_lets_its_tunnels_go_on(world: World, ca: CertificateAuthority) -> None:
+    def script(conn: HTTP2Conn) -> None:
+        stream_id = conn.read_head().stream_id
+        conn.send_head(stream_id, 200)
+        tls = TLSLayer(StreamLayer(conn, stream_id), proxy.inner)
+        reader = RequestReader(tls)
+        reader.read_head()
+        conn.goaway(stream_id)
+        tls.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nfirst")
+        tls.sendall(b"-go")
+        reader.read_head()
+        tls.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nsecond")
+
+    with HTTP2Proxy(ca, script) as proxy:
+        http = proxy.one_slot(world)
+        assert (await http.request("GET", "https://a.test/")).body == b"first-go"
+        assert (await http.request("GET", "https://a.test/")).body in (b"second", b"/")
+        await http.aclose()

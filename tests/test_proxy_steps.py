@@ -344,3 +344,47 @@ async def test_m_io_fail_a_fault_at_any_step_is_one_of_our_errors_and_costs_noth
                 assert len(str(exc)) > 20
 
             await story(Faults(at=at, fault=fault), check)
+
+
+@only_worlds("blocking")
+async def test_p02_an_interrupt_at_any_step_costs_nothing(world: World, ca: CertificateAuthority, kind: Kind) -> None:
+    """What Ctrl-C does in blocking code, where nothing else cancels."""
+    with ProxyPeers(kind, ca, expect_disconnect=True) as peers:
+
+        async def story(faults: Faults) -> None:
+            http = peers.one_slot(world, backend=faults.over("blocking"))
+            try:
+                await http.request("POST", f"{peers.origin}/story", body=b"0123456789")
+            except KeyboardInterrupt:
+                assert faults.has_failed
+            faults.stop()
+            await assert_holds(world, http, peers, idle=len(http.connections))
+            await assert_still_works(world, http, peers)
+            assert not faults.open_streams
+            await http.aclose()
+
+        faults = Faults()
+        await story(faults)
+        for at in range(len(faults.steps)):
+            await story(Faults(at=at, fault=KeyboardInterrupt()))
+
+
+@pytest.mark.parametrize(("kind", "step"), [(TUNNEL, after_connect), (SOCKS, after_the_greeting)], ids=str)
+async def test_m_close_race_closing_the_pool_ends_what_is_on_its_way_through_a_proxy(
+    world: World, ca: CertificateAuthority, kind: Kind, step: Script
+) -> None:
+    def script(conn: Conn) -> None:
+        step(conn)
+        assert conn.wait_closed()
+
+    with ProxyPeers(kind, ca, script) as peers:
+        http = peers.one_slot(world)
+        async with world.tasks() as tasks:
+            # The longest that it may take where nothing can break off a dial.
+            task = tasks.start(lambda: http.request("GET", peers.origin, timeout=Timeout(10, connect=1)))
+            await world.until(lambda: peers.proxy.connections and http.stats().opening)
+            await http.aclose()
+            with pytest.raises((httpcore.PoolClosed, ConnectTimeout)):
+                await task.outcome()
+        await world.until(lambda: not peers.proxy.open_connections)
+        assert http.connections == []
