@@ -410,6 +410,9 @@ class TLSStream:
                 self._is_blocked = not is_taken
         except ssl.SSLError as exc:
             raise WriteError(f"TLS failed: {_reason(exc)}") from exc
+        except WriteError:
+            self._has_said_bye = True  # a record is lost, and the peer could read none behind it
+            raise
         return is_taken
 
     async def drain(self, deadline: float, until_heard: bool) -> bool:
