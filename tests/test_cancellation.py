@@ -11,8 +11,8 @@ import gc
 import ssl
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -22,9 +22,12 @@ import pytest
 
 import httpcore
 from httpcore.testing import Fault, Faults
+from tests.support import stories
 from tests.support.interrupts import interrupting
 from tests.support.peer import Conn, ScriptedPeer
 from tests.support.steps import Cancel, sweep
+from tests.support.stories import STORIES as COMMON_STORIES
+from tests.support.stories import Act, Stage, failure, get
 from tests.support.tls import CertificateAuthority
 from tests.support.worlds import World, can_cancel_worlds, only_worlds
 
@@ -61,55 +64,9 @@ def serve_requests(conn: Conn) -> None:
             conn.respond(body=request.method + b" " + request.target + b" " + request.body[:10])
 
 
-@dataclass
-class Stage:
-    """Where a story takes place."""
-
-    world: World
-    http: httpcore.ConnectionPool
-    url: str
-
-
-Act = Callable[[Stage], Awaitable[None]]
-
-
-async def get(stage: Stage) -> None:
-    response = await stage.http.request("GET", stage.url + "/get")
-    assert response.body == b"GET /get "
-
-
-async def get_twice(stage: Stage) -> None:
-    await get(stage)
-    await get(stage)
-
-
-async def post_bytes(stage: Stage) -> None:
-    response = await stage.http.request("POST", stage.url + "/post", body=b"0123456789" * 20_000)
-    assert response.body == b"POST /post 0123456789"
-
-
 async def post_chunks(stage: Stage) -> None:
     response = await stage.http.request("POST", stage.url + "/post", body=iter([b"01234", b"56789"]))
     assert response.body == b"POST /post 0123456789"
-
-
-async def post_after_100(stage: Stage) -> None:
-    headers = {"expect": "100-continue"}
-    response = await stage.http.request("POST", stage.url + "/post", headers, b"0123456789")
-    assert response.body == b"POST /post 0123456789"
-
-
-async def stream_to_the_end(stage: Stage) -> None:
-    async with await stage.http.request("GET", stage.url + "/parts", stream=True) as response:
-        assert b"".join([part async for part in response.stream()]) == b"onetwothree"
-    assert response.trailers == ((b"x-end", b"yes"),)
-
-
-async def stream_and_leave(stage: Stage) -> None:
-    """Closed early, with too much left to be read."""
-    async with await stage.http.request("GET", stage.url + "/large", stream=True) as response:
-        async for _ in response.stream():
-            break
 
 
 async def close_unread(stage: Stage) -> None:
@@ -131,13 +88,8 @@ async def upgrade(stage: Stage) -> None:
 
 
 STORIES: dict[str, Act] = {
-    "a GET": get,
-    "a GET on a used connection": get_twice,
-    "an upload of bytes": post_bytes,
+    **COMMON_STORIES,
     "an upload in chunks": post_chunks,
-    "an upload after 100 Continue": post_after_100,
-    "a streamed download": stream_to_the_end,
-    "a streamed download that is left early": stream_and_leave,
     "a response that is closed unread": close_unread,
     "an upgrade": upgrade,
 }
@@ -148,34 +100,12 @@ def tls(request: pytest.FixtureRequest, ca: CertificateAuthority) -> ssl.SSLCont
     return ca.server_context() if request.param == "over TLS" else None
 
 
-@asynccontextmanager
-async def as_good_as_new(
+def as_good_as_new(
     world: World, ca: CertificateAuthority, peers: list[ScriptedPeer], limit: int = 1, **options: Any
-) -> AsyncIterator[httpcore.ConnectionPool]:
-    """A pool to be mistreated; afterwards it is looked at, used, and closed."""
-    http = httpcore.ConnectionPool(
-        **{
-            "backend": world.backend,
-            "ssl": ca.client_context(),
-            "limits": httpcore.Limits(max_connections=limit),
-            **options,
-        }
-    )
-    try:
-        yield http
-        stats = http.stats()
-        assert (stats.active, stats.opening, stats.waiting) == (0, 0, 0), http
-        await world.until(lambda: sum(peer.open_connections for peer in peers) == stats.idle, what="I3, sockets")
-        for peer in peers:
-            # Each slot is there: as many responses at once as there may be connections.
-            held = [await http.request("GET", peer.origin + "/large", stream=True) for _ in range(limit)]
-            for response in held:
-                await response.aclose()
-            assert (await http.request("GET", peer.origin + "/get")).body == b"GET /get "
-        assert sum(stats.idle for stats in http.stats().origins.values()) == len(http.connections) <= limit
-    finally:
-        await http.aclose()
-    await world.until(lambda: not any(peer.open_connections for peer in peers), what="closing of all sockets")
+) -> AbstractAsyncContextManager[httpcore.ConnectionPool]:
+    limits = httpcore.Limits(max_connections=limit)
+    how: dict[str, Any] = {"backend": world.backend, "ssl": ca.client_context(), "limits": limits, **options}
+    return stories.as_good_as_new(world, httpcore.ConnectionPool(**how), peers, "/large", at_once=limit, limit=limit)
 
 
 @contextlib.contextmanager
@@ -336,15 +266,6 @@ async def test_p02_cancelling_twice_does_not_stop_the_cleaning_up(world: World, 
             assert await cancel_twice()
             gate.open()
     gc.collect()  # the generator, which the traceback of its end refers to
-
-
-async def failure(story: Awaitable[None]) -> httpcore.HTTPCoreError | None:
-    """The error of ours that a story ended with, if any."""
-    try:
-        await story
-    except httpcore.HTTPCoreError as exc:
-        return exc
-    return None
 
 
 @only_worlds("asyncio", "trio")

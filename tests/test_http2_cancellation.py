@@ -10,9 +10,8 @@ import contextlib
 import gc
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from random import Random
 from typing import Any
@@ -21,8 +20,11 @@ import pytest
 
 import httpcore
 from httpcore.testing import Fault, Faults
+from tests.support import stories
 from tests.support.http2_peer import Code, HTTP2Conn, HTTP2Peer, HTTP2Req, Setting, http2_context
 from tests.support.steps import Cancel, sweep
+from tests.support.stories import STORIES as COMMON_STORIES
+from tests.support.stories import Act, Stage, failure, get
 from tests.support.tls import CertificateAuthority
 from tests.support.worlds import World, can_cancel_worlds, only_worlds
 
@@ -70,59 +72,12 @@ def answer(conn: HTTP2Conn, request: HTTP2Req, siblings: list[int]) -> None:
 PATIENCE = httpcore.Timeout(5, read=0.5)
 
 
-@dataclass
-class Stage:
-    """Where a story takes place."""
-
-    world: World
-    http: httpcore.ConnectionPool
-    url: str
-
-
-Act = Callable[[Stage], Awaitable[None]]
-
-
-async def get(stage: Stage) -> None:
-    response = await stage.http.request("GET", stage.url + "/get")
-    assert response.body == b"GET /get "
-
-
-async def get_twice(stage: Stage) -> None:
-    await get(stage)
-    await get(stage)
-
-
-async def post_bytes(stage: Stage) -> None:
-    """More than the peer's windows let through at once."""
-    response = await stage.http.request("POST", stage.url + "/post", body=b"0123456789" * 20_000)
-    assert response.body == b"POST /post 0123456789"
-
-
 async def post_parts(stage: Stage) -> None:
     extensions = {"trailers": [("x-end", "yes")]}
     response = await stage.http.request(
         "POST", stage.url + "/post", body=iter([b"01234", b"56789"]), extensions=extensions
     )
     assert response.body == b"POST /post 0123456789"
-
-
-async def post_after_100(stage: Stage) -> None:
-    headers = {"expect": "100-continue"}
-    response = await stage.http.request("POST", stage.url + "/post", headers, b"0123456789")
-    assert response.body == b"POST /post 0123456789"
-
-
-async def stream_to_the_end(stage: Stage) -> None:
-    async with await stage.http.request("GET", stage.url + "/parts", stream=True) as response:
-        assert b"".join([part async for part in response.stream()]) == b"onetwothree"
-    assert response.trailers == ((b"x-end", b"yes"),)
-
-
-async def stream_and_leave(stage: Stage) -> None:
-    """Closed early, with too much left to be read."""
-    async with await stage.http.request("GET", stage.url + "/large", stream=True) as response:
-        async for _ in response.stream():
-            break
 
 
 async def close_unread(stage: Stage) -> None:
@@ -134,13 +89,8 @@ async def close_unread(stage: Stage) -> None:
 
 
 STORIES: dict[str, Act] = {
-    "a GET": get,
-    "a GET on a used connection": get_twice,
-    "an upload of bytes": post_bytes,
+    **COMMON_STORIES,
     "an upload in parts": post_parts,
-    "an upload after 100 Continue": post_after_100,
-    "a streamed download": stream_to_the_end,
-    "a streamed download that is left early": stream_and_leave,
     "a response that is closed unread": close_unread,
 }
 
@@ -160,29 +110,14 @@ def two_peers(tls: ssl.SSLContext | None, **options: Any) -> Iterator[list[HTTP2
         yield [peer, other]
 
 
-@asynccontextmanager
-async def as_good_as_new(
+def as_good_as_new(
     world: World, ca: CertificateAuthority, peers: list[HTTP2Peer], **options: Any
-) -> AsyncIterator[httpcore.ConnectionPool]:
-    """A pool with room for one connection, to be mistreated; afterwards it is looked at, used, and closed."""
-    how = {"ssl": httpcore.SSLConfig(str(ca.pem_path))} if peers[0].scheme == "https" else {"http1": False}
-    limits = httpcore.Limits(max_connections=1)
-    http = httpcore.ConnectionPool(**{"backend": world.backend, "limits": limits, **how, **options})
-    try:
-        yield http
-        stats = http.stats()
-        assert (stats.active, stats.opening, stats.waiting) == (0, 0, 0), http
-        await world.until(lambda: sum(peer.open_connections for peer in peers) == stats.idle, what="I3, sockets")
-        for peer in peers:
-            # As many at once as the peer takes.
-            held = [await http.request("GET", peer.origin + "/sibling", stream=True) for _ in range(3)]
-            for response in held:
-                await response.aclose()
-            assert (await http.request("GET", peer.origin + "/get")).body == b"GET /get "
-        assert sum(stats.idle for stats in http.stats().origins.values()) == len(http.connections) <= 1
-    finally:
-        await http.aclose()
-    await world.until(lambda: not any(peer.open_connections for peer in peers), what="closing of all sockets")
+) -> AbstractAsyncContextManager[httpcore.ConnectionPool]:
+    """With room for one connection, and for some streams on it."""
+    how: dict[str, Any] = {"backend": world.backend, "limits": httpcore.Limits(max_connections=1)}
+    how |= {"ssl": httpcore.SSLConfig(str(ca.pem_path))} if peers[0].scheme == "https" else {"http1": False}
+    http = httpcore.ConnectionPool(**how | options)
+    return stories.as_good_as_new(world, http, peers, "/sibling", at_once=3, limit=1)
 
 
 @asynccontextmanager
@@ -344,15 +279,6 @@ async def test_p02_a_storm_of_cancels_leaves_a_pool_that_works(
         assert peers[0].accepted == 1
     assert cancelled > 20
     assert finished > 20
-
-
-async def failure(job: Awaitable[object]) -> httpcore.HTTPCoreError | None:
-    """The error of ours that something ended with, if any."""
-    try:
-        await job
-    except httpcore.HTTPCoreError as exc:
-        return exc
-    return None
 
 
 @only_worlds("asyncio", "trio", "blocking")

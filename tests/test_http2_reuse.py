@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import gc
 import math
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import psutil
 import pytest
 
 import httpcore
+from tests.support.garbage import assert_leaves
 from tests.support.http2_peer import Code, HTTP2Conn, HTTP2Peer, HTTP2Peers, Setting, SettingsFrame, serve
 from tests.support.invariants import assert_holds, assert_still_works, error_of, one_slot
 from tests.support.worlds import World, only_worlds
@@ -265,29 +264,6 @@ def test_p16_one_pool_serves_three_event_loops_in_a_row(world: World) -> None:
 
 # P17: no cycles
 
-_ANYBODYS = ("frame", "traceback", "coroutine")
-
-
-def count_objects() -> int:
-    kinds = Counter(type(each) for each in gc.get_objects())
-    ours = ("httpcore.", "h2.")  # hpack and hyperframe are the peer's too, whose log grows
-    return sum(n for kind, n in kinds.items() if str(kind.__module__).startswith(ours) or kind.__name__ in _ANYBODYS)
-
-
-async def objects_left(act: Callable[[], Awaitable[object]], count: int) -> float:
-    """How many objects each call leaves when nobody collects cycles."""
-    for _ in range(50):  # caches fill
-        await act()
-    gc.collect()
-    gc.disable()
-    try:
-        before = count_objects()
-        for _ in range(count):
-            await act()
-        return (count_objects() - before) / count
-    finally:
-        gc.enable()
-
 
 @only_worlds("asyncio", "trio", "blocking")
 @pytest.mark.parametrize("way", ["read", "closed early", "refused", "timed out"])
@@ -318,7 +294,7 @@ async def test_p17_requests_leave_nothing_for_the_garbage_collector(world: World
             except httpcore.HTTPCoreError:
                 assert way in ("refused", "timed out")
 
-        assert await objects_left(act, 300) < 0.2
+        await assert_leaves(world, act, 300, objects=0.2)
         assert http.stats().opened == 1
 
 

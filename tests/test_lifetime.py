@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import math
 import os
 import socket
 import subprocess
@@ -11,8 +10,7 @@ import sys
 import textwrap
 import time
 import warnings
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import psutil
@@ -22,6 +20,7 @@ import httpcore
 from httpcore._backends import make_backend
 from httpcore._streams import Backend, Event
 from httpcore.testing import MemoryNetwork, Peer, Script
+from tests.support.garbage import assert_leaves
 from tests.support.peer import Conn, ScriptedPeer
 from tests.support.tls import CertificateAuthority
 from tests.support.worlds import World, drive, only_worlds
@@ -457,41 +456,6 @@ def test_p16_after_a_fork_the_child_of_a_blocking_program_starts_empty(scheme: s
 
 
 # P17: no cycles
-
-# A request may leave nothing of ours, and nothing that would hold it. What else there is belongs to the peer's threads,
-# or to asyncio, whose transports are cycles.
-_ANYBODYS = ("frame", "traceback", "coroutine")
-
-
-def count_objects() -> int:
-    kinds = Counter(type(each) for each in gc.get_objects())
-    return sum(
-        count
-        for kind, count in kinds.items()
-        if str(kind.__module__).startswith("httpcore.") or kind.__name__ in _ANYBODYS
-    )
-
-
-async def assert_leaves(
-    world: World, act: Callable[[], Awaitable[object]], count: int, objects: float, memory: float = math.inf
-) -> None:
-    """Assert that each call leaves fewer objects, and bytes of memory, when nobody collects cycles."""
-    for _ in range(100):  # caches fill
-        await act()
-    gc.collect()
-    gc.disable()
-    try:
-        process = psutil.Process()
-        objects_before, memory_before = count_objects(), process.memory_info().rss
-        for _ in range(count):
-            await act()
-        # What was closed last, and the peer's threads, whose frames count too, take a moment.
-        await world.until(
-            lambda: (count_objects() - objects_before) / count < objects, what=f"less than {objects} objects for each"
-        )
-        assert (process.memory_info().rss - memory_before) / count < memory
-    finally:
-        gc.enable()
 
 
 @only_worlds("asyncio", "blocking")  # the others differ in what is not in memory
