@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     )
     from ._fetch_options import FetchInfo, FetchOptions
     from ._headers import Headers
-    from ._network import Network, Resolver
+    from ._network import AllowAddress, Network, Resolver
     from ._network_stream import NetworkStream
     from ._pool import ConnectionPool
     from ._proxy import Proxy
@@ -76,7 +76,7 @@ _MODULES = {
     ),
     "_fetch_options": ("FetchInfo", "FetchOptions"),
     "_headers": ("Headers",),
-    "_network": ("Network", "Resolver"),
+    "_network": ("AllowAddress", "Network", "Resolver"),
     "_network_stream": ("NetworkStream",),
     "_pool": ("ConnectionPool",),
     "_proxy": ("Proxy",),
@@ -94,10 +94,10 @@ _MODULES = {
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
-    "HTTP2", "URL", "ConnectError", "ConnectFailed", "ConnectTimeout", "Connected", "Connecting", "ConnectionAcquired",
-    "ConnectionClosed", "ConnectionPool", "ConnectionStats", "DecodingError", "FetchInfo", "FetchOptions",
-    "HTTPCoreError", "Headers", "InformationalReceived", "InvalidURL", "Limits", "LocalProtocolError", "Network",
-    "NetworkError", "NetworkStream", "Origin", "OriginStats", "PoolClosed", "PoolStats", "PoolTimeout",
+    "HTTP2", "URL", "AllowAddress", "ConnectError", "ConnectFailed", "ConnectTimeout", "Connected", "Connecting",
+    "ConnectionAcquired", "ConnectionClosed", "ConnectionPool", "ConnectionStats", "DecodingError", "FetchInfo",
+    "FetchOptions", "HTTPCoreError", "Headers", "InformationalReceived", "InvalidURL", "Limits", "LocalProtocolError",
+    "Network", "NetworkError", "NetworkStream", "Origin", "OriginStats", "PoolClosed", "PoolStats", "PoolTimeout",
     "ProtocolError", "Proxy", "ProxyError", "ReadError", "ReadTimeout", "RemoteProtocolError", "Request",
     "RequestFailed", "RequestResent", "RequestStarted", "Resolver", "Response", "ResponseEnded", "ResponseNotRead",
     "ResponseStarted", "SSLConfig", "StreamClosed", "StreamConsumed", "StreamInfo", "SyncConnectionPool",
