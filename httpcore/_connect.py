@@ -206,7 +206,7 @@ class _Way:
     async def _context(self, config: SSLConfig | ssl.SSLContext, alpn: tuple[str, ...]) -> ssl.SSLContext:
         import ssl
 
-        from ._tls import known_context, make_context
+        from ._tls_contexts import known_context, make_context
 
         if not isinstance(config, SSLConfig):
             return config

@@ -141,7 +141,7 @@ def checked_ssl(
     """
     checked = as_ssl(ssl)
     if isinstance(checked, SSLConfig) and (isinstance(checked.verify, str) or checked.cert is not None):
-        from ._tls import make_context
+        from ._tls_contexts import make_context
 
         make_context(checked, alpn)
     return checked

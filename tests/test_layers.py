@@ -54,6 +54,7 @@ FLOORS = (
         "_sessions",
         "_backends.emscripten",
         "_tls",
+        "_tls_contexts",
     ),
     (
         "_carrier",
@@ -86,7 +87,7 @@ HOMES_OF = {
     "httptools": {"_engines.httptools"},
     "zttp": {"_engines.zttp"},
     "brotli": {"_decoders"},
-    "certifi": {"_tls"},
+    "certifi": {"_tls_contexts"},
     "js": {
         "_fetch",
         "_javascript.errors",

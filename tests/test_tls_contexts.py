@@ -100,7 +100,7 @@ async def test_p45_authorities_that_were_replaced_are_trusted_on_new_connections
 
 
 def test_p44_a_context_is_made_anew_only_where_a_file_has_changed(ca: CertificateAuthority, tmp_path: Path) -> None:
-    from httpcore._tls import known_context, make_context
+    from httpcore._tls_contexts import known_context, make_context
 
     path = tmp_path / "ca.pem"
     path.write_bytes(ca.pem_path.read_bytes())

@@ -241,7 +241,7 @@ async def test_g_no_overlap_a_peer_without_a_common_group_is_a_connect_error(
 
 
 def test_g_reneg_our_own_contexts_refuse_renegotiation_and_compression(ca: CertificateAuthority) -> None:
-    from httpcore._tls import make_context
+    from httpcore._tls_contexts import make_context
 
     for config in (SSLConfig(), SSLConfig(verify=ca.pem_path), SSLConfig(verify=False), SSLConfig(truststore=True)):
         context = make_context(config, ("http/1.1",))
