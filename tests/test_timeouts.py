@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import math
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack
@@ -442,6 +443,26 @@ async def test_e_a_peer_that_takes_nothing_is_a_write_timeout(world: World) -> N
             await http.request("POST", peer.url, body=b"x" * 50_000_000, timeout=httpcore.Timeout(30, write=0.2))
         assert caught.value.request_sent is True
         assert http.connections == []
+
+
+@pytest.mark.parametrize("is_secure", [False, True], ids=["in clear", "over TLS"])
+async def test_e_a_head_that_is_not_taken_may_have_been_sent(
+    world: World, ca: CertificateAuthority, is_secure: bool
+) -> None:
+    """Some of it has left, whatever became of the rest."""
+    network = httpcore.Network(socket_options=((socket.SOL_SOCKET, socket.SO_SNDBUF, 4096),))
+
+    def script(conn: Conn) -> None:
+        failed.wait()
+
+    with ScriptedPeer(script, tls=ca.server_context() if is_secure else None, expect_disconnect=True) as peer:
+        failed = peer.gate()
+        http = world.pool(network=network, ssl=ca.client_context())
+        with took(0.2), pytest.raises(httpcore.WriteTimeout, match="sending the request") as caught:
+            await http.request("GET", peer.url, [("x", "y" * 900_000)], timeout=httpcore.Timeout(30, write=0.2))
+        assert caught.value.request_sent is True
+        assert http.connections == []
+        failed.open()
 
 
 @one_of_each

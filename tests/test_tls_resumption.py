@@ -213,6 +213,39 @@ async def test_g_resume_a_ticket_is_used_once(world: World, ca: CertificateAutho
         assert sorted(resumed_by(peer)) == [False, False, False, True]  # type: ignore[type-var]
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_g_resume_through_an_https_proxy_both_layers_resume_their_own(
+    world: World, ca: CertificateAuthority, version: str
+) -> None:
+    """FAULTS g_tls_in_tls: proxy and origin have the same name and the same certificate, and are never mistaken."""
+    context = ca.server_context(alpn=("http/1.1",))
+    context.maximum_version = ssl.TLSVersion[version]
+    resumed: list[tuple[bool | None, bool | None]] = []
+
+    def script(conn: Conn) -> None:
+        conn.start_tls(context)
+        outer = conn.tls
+        assert conn.read_head().method == b"CONNECT"
+        conn.send(b"HTTP/1.1 200 OK\r\n\r\n")
+        conn.start_tls(context)
+        assert outer is not None
+        assert conn.tls is not None
+        resumed.append((outer.session_reused, conn.tls.session_reused))
+        goodbye(conn)
+
+    config = SSLConfig(ca.pem_path)
+    with ScriptedPeer(script) as peer:
+        proxy = httpcore.Proxy(f"https://{peer.authority}", ssl=config)
+        http = world.pool(ssl=config, proxy=proxy)
+        for expected in (False, True, True):
+            response = await http.request("GET", "https://127.0.0.1:1/")
+            assert is_resumed(response) is expected
+        assert resumed == [(False, False), (True, True), (True, True)]
+        # Another origin behind the same proxy, of the same name: the tunnel is the same way, and the origin is not.
+        await http.request("GET", "https://127.0.0.1:2/")
+        assert resumed[-1] == (True, False)
+
+
 # The store
 
 

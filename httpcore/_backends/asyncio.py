@@ -199,7 +199,11 @@ class AsyncioStream(asyncio.BufferedProtocol):
             return False
         if self.write(data):
             return True
-        return await self.drain(deadline, until_heard) and not (self._chunks or self._is_ended)
+        try:
+            return await self.drain(deadline, until_heard) and not (self._chunks or self._is_ended)
+        except WriteTimeout as exc:
+            exc.request_sent = True  # some of it has left, and the transport goes on with the rest
+            raise
 
     def write(self, data: bytes) -> bool:
         if self._transport is None:
