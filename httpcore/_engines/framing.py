@@ -27,7 +27,6 @@ __all__ = [
     "Body",
     "ChunkedBody",
     "EndOfBody",
-    "Framing",
     "HeadReader",
     "LengthBody",
     "NoBody",
@@ -35,7 +34,7 @@ __all__ = [
     "UntilCloseBody",
     "frame_body",
     "parse_fields",
-    "read_framing",
+    "read_length",
 ]
 
 # One header line: nginx, Apache and Go refuse less, Chromium refuses more than 256 KiB for the whole head.
@@ -48,18 +47,19 @@ MAX_TRAILER_COUNT = 100
 _MAX_CHUNK_EXCESS = 16 * 1024
 _CHUNK_SHARE = 16
 _MAX_LENGTH = 2**63 - 1
+_MAX_LENGTH_DIGITS = 20  # h11 takes as many
 # Interim responses before a final one. Chromium and Go bound them by the bytes of the head; nobody honest sends ten.
 MAX_INTERIM = 100
 
-_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [\t \x21-\x7e\x80-\xff]*+)?\r\n")
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-9][0-9]{2}(?: [\t \x21-\x7e\x80-\xff]*+)?\r\n")
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _FIELDS = re.compile(rb"(?:" + _TOKEN + rb":[\t \x21-\x7e\x80-\xff]*+\r\n)*+")
+_HEAD = re.compile(_STATUS_LINE.pattern + _FIELDS.pattern + rb"\r\n")
 _FIELD = re.compile(
     rb"(" + _TOKEN + rb"):[ \t]*+((?:[\x21-\x7e\x80-\xff]++|[ \t]++(?=[\x21-\x7e\x80-\xff]))*+)[ \t]*+\r\n"
 )
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*+(?:;[\t \x21-\x7e\x80-\xff]*+)?")
-_LENGTH = re.compile(rb"[0-9]{1,20}")  # h11 takes as many
 NOT_IN_TRAILERS = frozenset(
     {b"content-length", b"transfer-encoding", b"host", b"set-cookie", b"content-encoding", b"trailer", b"connection"}
 )  # RFC 9110, 6.5.1: framing, routing and what must be known before the body
@@ -111,12 +111,10 @@ class HeadReader:
 
         Raises: RemoteProtocolError, as early as it is certain.
         """
-        if not self._buffer:
-            end = data.find(b"\r\n\r\n")
-            if end >= 0:
-                head = data[: end + 4]
-                self._check(head)
-                return head, data[end + 4 :]
+        if not self._buffer and (found := _HEAD.match(data)) is not None:
+            head = found[0]
+            self._check_limits(head)
+            return head, data[len(head) :]
         buffer = self._buffer
         buffer += data
         end = buffer.find(b"\r\n\r\n", max(0, self._searched - 3))
@@ -127,20 +125,14 @@ class HeadReader:
         head, rest = bytes(buffer[: end + 4]), bytes(buffer[end + 4 :])
         self._buffer = bytearray()
         self._searched = 0
-        self._check(head)
+        self._check_limits(head)
+        if _HEAD.fullmatch(head) is None:
+            _refuse_head(head)
         return head, rest
 
-    def _check(self, head: bytes) -> None:
+    def _check_limits(self, head: bytes) -> None:
         if len(head) > self._max_unchecked:
             self._check_size(head)
-        status = _STATUS_LINE.match(head)
-        if status is None:
-            _refuse_status_line(head)
-        fields = _FIELDS.match(head, status.end())
-        assert fields is not None
-        if fields.end() != len(head) - 2:
-            line = head[fields.end() :].split(b"\r\n", 1)[0]
-            _refuse(f"a header line is not `name: value` in visible characters: {line[:80]!r}")
         if head.count(b"\n") - 2 > self._max_count:
             _refuse(f"the response head has more than {self._max_count} header fields (Limits.max_header_count)")
 
@@ -159,6 +151,16 @@ class HeadReader:
             _refuse(f"the response head is longer than {self._max_bytes} bytes (Limits.max_header_bytes)")
         if max(map(len, head.split(b"\r\n"))) > _MAX_LINE:
             _refuse(f"a line of the response head is longer than {_MAX_LINE} bytes")
+
+
+def _refuse_head(head: bytes) -> NoReturn:
+    status = _STATUS_LINE.match(head)
+    if status is None:
+        _refuse_status_line(head)
+    fields = _FIELDS.match(head, status.end())
+    assert fields is not None
+    line = head[fields.end() :].split(b"\r\n", 1)[0]
+    _refuse(f"a header line is not `name: value` in visible characters: {line[:80]!r}")
 
 
 def _refuse_status_line(head: bytes) -> NoReturn:
@@ -354,15 +356,12 @@ def parse_fields(block: bytes, start: int) -> list[Pair]:
     return [(name.lower(), value) for name, value in _FIELD.findall(block, start)]
 
 
-class Framing(NamedTuple):
-    """What a head says of its body: a length, or chunks, or neither."""
-
-    length: int | None
-    is_chunked: bool
+CHUNKED = -1
+"""What `read_length` says of a body in chunks."""
 
 
-def read_framing(headers: Headers, named: Mapping[bytes, bytes]) -> Framing:
-    """What a response head, an interim one too, says of its body (RFC 9112, 6.3).
+def read_length(headers: Headers, named: Mapping[bytes, bytes]) -> int | None:
+    """What a response head, an interim one too, says of its body (RFC 9112, 6.3): its length, `CHUNKED`, or nothing.
 
     Args:
         named: the headers by name.
@@ -374,28 +373,30 @@ def read_framing(headers: Headers, named: Mapping[bytes, bytes]) -> Framing:
             if len(headers.get_list(name)) > 1:
                 _refuse(f"the response has more than one {name.decode('ascii')}")
     length, coding = named.get(b"content-length"), named.get(b"transfer-encoding")
-    size = None if length is None else _read_length(length)
+    size = None if length is None else _to_length(length)
     if coding is None:
-        return Framing(size, False)
+        return size
     if coding.lower() != b"chunked":
         _refuse(f"the Transfer-Encoding {coding[:40]!r} was not asked for: only `chunked` is understood")
     if size is not None:
         _refuse("the response has both Transfer-Encoding and Content-Length")
-    return Framing(None, True)
+    return CHUNKED
 
 
-def _read_length(value: bytes) -> int:
-    if _LENGTH.fullmatch(value) is None or (length := int(value)) > _MAX_LENGTH:
+def _to_length(value: bytes) -> int:
+    if not value.isdigit() or len(value) > _MAX_LENGTH_DIGITS or (length := int(value)) > _MAX_LENGTH:
         _refuse(f"the Content-Length {value[:40]!r} is not a number of bytes")
     return length
 
 
-def frame_body(method: bytes, status_code: int, framing: Framing) -> Body:
-    """How the body of a final response is delimited (RFC 9112, 6.3)."""
-    if method == b"HEAD" or status_code in (204, 304):
+def frame_body(method: bytes, status_code: int, length: int | None) -> Body:
+    """How the body of a final response is delimited (RFC 9112, 6.3).
+
+    Args:
+        length: by `read_length`.
+    """
+    if length == 0 or method == b"HEAD" or status_code in (204, 304):
         return NoBody()
-    if framing.is_chunked:
-        return ChunkedBody()
-    if framing.length is None:
+    if length is None:
         return UntilCloseBody()
-    return LengthBody(framing.length) if framing.length else NoBody()
+    return ChunkedBody() if length == CHUNKED else LengthBody(length)

@@ -18,11 +18,10 @@ from .framing import (
     Body,
     EndOfBody,
     HeadReader,
-    NoBody,
     ResponseHead,
     frame_body,
     parse_fields,
-    read_framing,
+    read_length,
 )
 
 __all__ = ["Event", "HTTP11Engine", "RequestHead"]
@@ -106,10 +105,11 @@ class HTTP11Engine(ABC):
         return b"0\r\n%b\r\n" % b"".join(b"%b: %b\r\n" % pair for pair in trailers)
 
     def _write_head(self, request: RequestHead) -> bytes:
-        lines = [b"%b %b HTTP/1.1" % (request.method, request.target)]
-        lines += [b"%b: %b" % pair for pair in request.headers]
-        lines += (b"", b"")
-        return b"\r\n".join(lines)
+        parts = [request.method, b" ", request.target, b" HTTP/1.1\r\n"]
+        for name, value in request.headers:
+            parts += (name, b": ", value, b"\r\n")
+        parts.append(b"\r\n")
+        return b"".join(parts)
 
     # Receiving.
 
@@ -151,8 +151,7 @@ class HTTP11Engine(ABC):
     def _take_head(self, raw: bytes, rest: bytes, events: list[Event]) -> bytes:
         assert self._request is not None
         head = self._read_head(raw)
-        named = dict(head.headers)  # where a name is there twice, the last one
-        framing = read_framing(head.headers, named)
+        length = read_length(head.headers, head.named)
         events.append(head)
         status = head.status_code
         if status == 101:
@@ -162,9 +161,9 @@ class HTTP11Engine(ABC):
         elif self._request.method == b"CONNECT" and status < 300:
             self.is_switched = True
         else:
-            self._body = frame_body(self._request.method, status, framing)
+            self._body = frame_body(self._request.method, status, length)
             self._note_keepalive(head)
-            if isinstance(self._body, NoBody):
+            if self._body.is_complete:
                 self.is_complete = True
                 self.unread = rest
                 events.append(_END_WITHOUT_TRAILERS)
@@ -178,9 +177,7 @@ class HTTP11Engine(ABC):
             return self._parse_head(raw)
         except RemoteProtocolError:
             headers = Headers(parse_fields(raw, raw.index(b"\n") + 1))
-            read_framing(
-                headers, dict(headers)
-            )  # where that is at fault, it says so in the same words for every engine
+            read_length(headers, dict(headers))  # at fault, it says so in the same words for every engine
             raise
 
     def _count_interim(self, raw: bytes) -> None:
@@ -210,8 +207,9 @@ class HTTP11Engine(ABC):
         self._peer_keeps_alive = not is_old
         self.keepalive_seconds = self.requests_left = None
         if b"connection" in named:
-            values = b",".join(head.headers.get_list(b"connection")).lower()
-            tokens = [token.strip() for token in values.split(b",")]
+            is_once = len(named) == len(head.headers)
+            value = named[b"connection"] if is_once else b",".join(head.headers.get_list(b"connection"))
+            tokens = [token.strip() for token in value.lower().split(b",")]
             self._peer_keeps_alive = b"close" not in tokens and (not is_old or b"keep-alive" in tokens)
         if is_old and b"transfer-encoding" in named:  # RFC 9112, 6.1: the framing of such a message is faulty
             self._peer_keeps_alive = False

@@ -26,7 +26,7 @@ class _Head:
         self.reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.pairs.append((name.lower(), value.rstrip(b" \t")))  # llhttp leaves tabs
+        self.pairs.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         self.is_complete = True
@@ -44,4 +44,6 @@ class HttptoolsEngine(HTTP11Engine):
             if not head.is_complete:  # otherwise it has read 101, and stops because what follows is not HTTP
                 raise RemoteProtocolError(f"the response head is not valid: {exc}") from exc
         pairs = head.pairs
+        if b"\t" in raw:  # llhttp strips blanks, but leaves tabs at the end
+            pairs = [(name, value.rstrip(b" \t")) for name, value in pairs]
         return ResponseHead(parser.get_status_code(), head.reason, raw[5:8], Headers(pairs), dict(pairs))
