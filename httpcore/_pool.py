@@ -224,7 +224,7 @@ class ConnectionPool:
                     if entry.requests > 1 and not self._is_alive(entry):  # the hook may have taken its time
                         entry = None
                         continue
-                on_informational = _informational(request, trace)
+                on_informational = request.on_informational if trace is None else _informational(request, trace)
                 if not route.is_forwarded:
                     head = await carrier.exchange(request, clock, on_informational)
                 else:
@@ -759,17 +759,15 @@ def _close(connection: Connection) -> None:
     connection.close()
 
 
-def _informational(request: Request, trace: RequestTrace | None) -> InformationalCallback | None:
-    callback = request.extensions.get("on_informational") if request.extensions else None
-    if trace is None:
-        return cast("InformationalCallback | None", callback)
+def _informational(request: Request, trace: RequestTrace) -> InformationalCallback:
+    """Tells the trace, and then the caller, if he asked for it."""
 
-    def both(status_code: int, headers: Headers) -> None:
+    def tell(status_code: int, headers: Headers) -> None:
         trace.informational(status_code, headers)
-        if callable(callback):
-            callback(status_code, headers)
+        if request.on_informational is not None:
+            request.on_informational(status_code, headers)
 
-    return both
+    return tell
 
 
 def _may_resend(request: Request, entry: PoolEntry, carrier: Carrier, exc: BaseException) -> bool:

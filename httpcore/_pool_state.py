@@ -87,7 +87,7 @@ class Entry(Generic[C]):
         is_dialed: set by whoever dials, when they begin.
         cancel_dial: set by whoever dials, to stop that.
         phase: set by whoever dials, to tell how far that is.
-        keepalive: seconds for which the peer keeps it, by what it said last.
+        keepalive: seconds for which it is kept idle: the pool's, or less where the peer said so.
         is_retiring: whether it takes no more requests; it is closed when the last one is done.
         close_reason: why it was closed, or will be when it has retired.
     """
@@ -300,6 +300,7 @@ class PoolState(Generic[C]):
         entry.connection = connection
         entry.capacity = 1 if capacity is None else max(capacity, 1)
         entry.opened_at = now
+        entry.keepalive = self._keepalive
         entry.expires_at = now + min(self._keepalive, self._max_age)
         entry.cancel_dial = None
         if dialer is not None:
@@ -338,14 +339,13 @@ class PoolState(Generic[C]):
         if entry.life is Life.CLOSED:
             return
         if keepalive is not None:
-            entry.keepalive = keepalive
+            entry.keepalive = min(keepalive, self._keepalive)
         reason = self._judge(entry, is_reusable, now)
         if reason is not None:
             self._retire(entry, reason)
         else:
-            if not entry.reserved:
-                keepalive = min(entry.keepalive, self._keepalive)
-                entry.expires_at = min(now + keepalive, entry.opened_at + self._max_age)
+            expires_at, retires_at = now + entry.keepalive, entry.opened_at + self._max_age
+            entry.expires_at = expires_at if expires_at < retires_at else retires_at
             self._pass_on(entry, is_fresh=not entry.requests)
         record = entry.record
         if entry not in self._live or record.detached or self._hungry:  # else nothing has changed for those who wait
@@ -491,11 +491,12 @@ class PoolState(Generic[C]):
             is_fresh: whether no request has been sent on it yet, so that it helps everybody.
         """
         record = entry.record
-        if not entry.reserved and not is_fresh and self._must_make_room(record):
-            self._drop(entry, CloseReason.MADE_ROOM)
-            return
-        while (waiter := self._first_waiter(record, is_fresh)) is not None and self._has_slot(entry):
-            self._give(entry, waiter)
+        if self._hungry or record.queue.waiters or record.fresh_queue.waiters:
+            if not entry.reserved and not is_fresh and self._must_make_room(record):
+                self._drop(entry, CloseReason.MADE_ROOM)
+                return
+            while (waiter := self._first_waiter(record, is_fresh)) is not None and self._has_slot(entry):
+                self._give(entry, waiter)
         if entry.capacity > 1:
             self._offer(entry)
         if not entry.reserved:

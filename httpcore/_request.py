@@ -58,7 +58,8 @@ class Request:
 
     __slots__ = (
         "added_accept_encoding", "body", "extensions", "headers", "is_chunked", "is_idempotent", "length",
-        "may_upgrade", "method", "path", "protocol", "target", "trailers", "url", "waits_for_continue", "wants_close",
+        "may_upgrade", "method", "on_informational", "path", "protocol", "target", "trailers", "url",
+        "waits_for_continue", "wants_close",
     )  # fmt: skip
 
     def __init__(
@@ -77,13 +78,27 @@ class Request:
         self.is_idempotent = self.method in _IDEMPOTENT
         self.body = None if body is None else make_body(body, allow_async)
         self.extensions = {} if extensions is None else _checked_extensions(extensions)
-        self.protocol = cast("bytes | None", self.extensions.get("protocol")) if extensions else None
-        if self.protocol is not None and self.method != b"CONNECT":
-            raise LocalProtocolError("the extension protocol belongs to the method CONNECT (RFC 8441)")
+        self.protocol: bytes | None = None
+        self.on_informational: InformationalCallback | None = None
+        self.trailers: TrailerTypes | None = None
+        if extensions:
+            self._extend(self.extensions)
         self.target = self._choose_target() if extensions or self.method == b"CONNECT" else self.url.target
         self.path = self.target
-        self.trailers = cast("TrailerTypes | None", self.extensions.get("trailers"))
-        self.headers = Headers(self._complete([] if headers is None else encode_headers(headers), accept_encoding))
+        self.length = None if self.body is None else self.body.length
+        self.is_chunked = self.may_upgrade = self.waits_for_continue = self.wants_close = False
+        if headers is None and self.body is None and self.trailers is None and self.method not in _EXPECT_BODY:
+            self.headers = _usual_headers(self.url.origin, accept_encoding)
+            self.added_accept_encoding = bool(accept_encoding)
+        else:
+            self.headers = Headers(self._complete([] if headers is None else encode_headers(headers), accept_encoding))
+
+    def _extend(self, extensions: Mapping[str, object]) -> None:
+        self.protocol = cast("bytes | None", extensions.get("protocol"))
+        if self.protocol is not None and self.method != b"CONNECT":
+            raise LocalProtocolError("the extension protocol belongs to the method CONNECT (RFC 8441)")
+        self.on_informational = cast("InformationalCallback | None", extensions.get("on_informational"))
+        self.trailers = cast("TrailerTypes | None", extensions.get("trailers"))
 
     def _choose_target(self) -> bytes:
         target = self.extensions.get("target")
@@ -101,10 +116,8 @@ class Request:
 
     def _complete(self, given: list[Pair], accept_encoding: bytes) -> list[Pair]:
         """The caller's headers, in their order, behind a host and with what was missing."""
-        self.length = None if self.body is None else self.body.length
-        self.is_chunked = self.may_upgrade = self.waits_for_continue = self.wants_close = False
         named = _single_values(given) if given else {}
-        headers = given if b"host" in named else [(b"host", _authority(self.url.origin)), *given]
+        headers = given if b"host" in named else [(b"host", self.url.origin.authority), *given]
         self.added_accept_encoding = bool(
             accept_encoding and b"accept-encoding" not in named and b"range" not in named  # a part does not decode
         )
@@ -230,8 +243,12 @@ def _checked_method(method: str | bytes) -> bytes:
 
 
 @lru_cache(maxsize=256)
-def _authority(origin: Origin) -> bytes:
-    return origin.authority
+def _usual_headers(origin: Origin, accept_encoding: bytes) -> Headers:
+    """What is sent where the caller gave neither headers nor a body."""
+    pairs = [(b"host", origin.authority)]
+    if accept_encoding:
+        pairs.append((b"accept-encoding", accept_encoding))
+    return Headers(pairs)
 
 
 def _checked_extensions(extensions: Mapping[str, object]) -> dict[str, object]:

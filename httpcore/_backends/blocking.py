@@ -21,75 +21,55 @@ T = TypeVar("T")
 __all__ = ["BlockingBackend"]
 
 
+class SharedSocket(socket.socket):
+    """A socket that is closed, without a warning, when the last of those who use it has let go of it."""
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+# What a stream has instead of its socket once it was closed: using it says so.
+_CLOSED = SharedSocket()
+_CLOSED.close()
+
+
 class BlockingStream(SocketStream):
     """A stream that other threads may close at any time. Its descriptor is closed when the last of those who use it has
-    left, since its number may be given to another file at once, whose bytes are not ours to read."""
+    left, since its number may be given to another file at once, whose bytes are not ours to read.
 
-    __slots__ = ("_lock", "_poll", "_users")
+    So nobody closes it: it is let go of, and whoever uses it holds it for that time. In no variable, though, of a frame
+    that an error could keep.
+    """
+
+    __slots__ = ("_poll",)
 
     def __init__(self, sock: socket.socket, info: StreamInfo) -> None:
-        super().__init__(sock, info)
-        self._lock = threading.Lock()
-        self._users = 0
+        blocking = SharedSocket(sock.family, sock.type, sock.proto, sock.detach())
+        blocking.setblocking(False)
+        super().__init__(blocking, info)
         self._poll: select.poll | None = None
         if hasattr(select, "poll"):
             # One that stays registered for what is waited for most often.
             self._poll = select.poll()
-            self._poll.register(sock, select.POLLIN)
-
-    async def receive(self, max_bytes: int, deadline: float) -> bytes:
-        self._enter()
-        try:
-            return await super().receive(max_bytes, deadline)
-        finally:
-            self._leave()
-
-    def read(self, max_bytes: int) -> bytes | None:
-        self._enter()
-        try:
-            return super().read(max_bytes)
-        finally:
-            self._leave()
-
-    def write(self, data: bytes) -> bool:
-        self._enter()
-        try:
-            return super().write(data)
-        finally:
-            self._leave()
-
-    async def drain(self, deadline: float, until_heard: bool) -> bool:
-        self._enter()
-        try:
-            return await super().drain(deadline, until_heard)
-        finally:
-            self._leave()
-
-    def _enter(self) -> None:
-        with self._lock:
-            self._users += 1
-
-    def _leave(self) -> None:
-        with self._lock:
-            self._users -= 1
-            if self._is_closing and not self._users:
-                self._socket.close()
+            self._poll.register(blocking, select.POLLIN)
 
     def _let_go(self) -> None:
-        with self._lock:
-            if not self._users:
-                self._socket.close()
+        self._socket = _CLOSED
 
     async def _wait(self, readable: bool, writable: bool, deadline: float) -> None:
         seconds = deadline - time.monotonic()
-        if self._is_closing:
-            return  # by another thread; using it says so
-        if writable or self._poll is None:
-            is_ready = wait_for_socket(self._socket, readable, writable, max(0.0, seconds))
-        else:
-            is_ready = bool(self._poll.poll(milliseconds(seconds)))
-        if not is_ready:
+        if not self._is_ready(self._socket, readable, writable, seconds):
             raise TimeoutError
+
+    def _is_ready(self, sock: socket.socket, readable: bool, writable: bool, seconds: float) -> bool:
+        """Args: sock: ours, held as long as its number is polled."""
+        if self._is_closing:
+            return True  # by another thread; using it says so
+        if writable or self._poll is None:
+            return wait_for_socket(sock, readable, writable, max(0.0, seconds))
+        return bool(self._poll.poll(milliseconds(seconds)))
 
 
 class BlockingEvent:

@@ -106,9 +106,9 @@ def describe(sock: socket.socket, resolve_seconds: float, connect_seconds: float
     return StreamInfo(remote, local, resolve_seconds=resolve_seconds, connect_seconds=connect_seconds)
 
 
-def milliseconds(seconds: float) -> int | None:
-    """What `poll` takes: it counts in a C int, which is 25 days, and None is for ever."""
-    return None if seconds == math.inf else math.ceil(min(max(0.0, seconds), 2e6) * 1000)
+def milliseconds(seconds: float) -> float | None:
+    """What `poll` takes, and rounds up: it counts in a C int, which is 25 days, and None is for ever."""
+    return None if seconds == math.inf else min(max(0.0, seconds), 2e6) * 1000
 
 
 if hasattr(select, "poll"):
