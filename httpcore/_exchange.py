@@ -14,7 +14,7 @@ from typing import Protocol
 from ._carrier import Carrier, Connection
 from ._clock import Clock
 from ._errors import HTTPCoreError, StreamClosed
-from ._headers import Headers
+from ._headers import NO_HEADERS
 from ._pool_state import Entry
 
 __all__ = ["Exchange", "Owner"]
@@ -60,7 +60,7 @@ class Exchange:
         self._on_end = on_end
         self._parts: deque[bytes] | None = None
         self._is_closed = False
-        self.trailers = Headers()
+        self.trailers = NO_HEADERS
         clock.phase = "reading the body"
 
     def begin(self) -> None:

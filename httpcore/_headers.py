@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ._errors import LocalProtocolError
 
-__all__ = ["HeaderTypes", "Headers", "encode_headers"]
+__all__ = ["NO_HEADERS", "HeaderTypes", "Headers", "encode_headers"]
 
 HeaderTypes = (
     Mapping[str, str]
@@ -55,6 +55,9 @@ class Headers(tuple[Pair, ...]):
     def __repr__(self) -> str:
         shown = [(name, b"[secret]" if name.lower() in _SECRET else value) for name, value in self]
         return f"Headers({shown!r})"
+
+
+NO_HEADERS = Headers()
 
 
 def _lower(name: str | bytes) -> bytes:

@@ -28,7 +28,7 @@ from ._errors import (
     RemoteProtocolError,
     WriteError,
 )
-from ._headers import Headers
+from ._headers import NO_HEADERS
 from ._request import InformationalCallback, Request
 from ._streams import Backend, Stream, Task
 from ._upload import CONTINUE_SECONDS, LAST_WORDS_SECONDS, PARTS_IN_A_ROW, SMALL_BODY, Upload
@@ -82,7 +82,7 @@ class HTTP11Connection:
         self.info = stream.info
         self.has_sent = False
         self.is_closed = False
-        self.trailers = Headers()
+        self.trailers = NO_HEADERS
 
     @property
     def stream(self) -> Stream:

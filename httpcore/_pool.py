@@ -186,15 +186,9 @@ class ConnectionPool:
         if backend is None or not backend.is_current():
             backend = self._enter_world()
         decompress = self._options.decompress if decompress is None else checked_decompress(decompress)
-        request = Request(
-            method,
-            url,
-            headers,
-            body,
-            accept_encoding=b"" if decompress is False else _accept_encoding(),
-            allow_async=backend.name != "blocking",
-            extensions=extensions,
-        )
+        accept_encoding = b"" if decompress is False else _accept_encoding()
+        allow_async = backend.name != "blocking"
+        request = Request(method, url, headers, body, accept_encoding, allow_async, extensions)
         route = self._routes.find(request, ssl)
         clock = Clock(backend.now, self._options.timeout if timeout is None else as_timeout(timeout))
         trace = None if self._trace is None else self._start_trace(self._trace, request, backend)

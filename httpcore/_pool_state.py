@@ -52,6 +52,10 @@ class Life(Enum):
     CLOSED = "closed"
 
 
+# Before Python 3.12, to look for a member on its class costs as much as a call.
+_OPENING, _ACTIVE, _IDLE, _CLOSED = Life
+
+
 class CloseReason(Enum):
     """Why a connection left the pool, as counted by `ConnectionPool.stats()`."""
 
@@ -99,7 +103,7 @@ class Entry(Generic[C]):
 
     def __init__(self, record: Record[C]) -> None:
         self.record = record
-        self.life = Life.OPENING
+        self.life = _OPENING
         self.connection: C | None = None
         self.dialer: Waiter[C] | None = None
         self.is_adopted = False
@@ -241,7 +245,7 @@ class PoolState(Generic[C]):
             return None
         while candidates := record.shared or record.idle:
             entry = next(reversed(candidates))
-            if entry.life is Life.IDLE:
+            if entry.life is _IDLE:
                 if entry.expires_at > now:
                     return self._reserve(entry)
                 self._drop(entry, CloseReason.EXPIRED)
@@ -286,7 +290,7 @@ class PoolState(Generic[C]):
 
         Returns: False where nobody wants it any more and the caller must close it.
         """
-        if entry.life is Life.CLOSED:
+        if entry.life is _CLOSED:
             return False
         record = entry.record
         dialer = entry.dialer
@@ -296,7 +300,7 @@ class PoolState(Generic[C]):
         record.active += 1
         record.opened += 1
         record.is_shared = capacity is not None
-        entry.life = Life.ACTIVE
+        entry.life = _ACTIVE
         entry.connection = connection
         entry.capacity = 1 if capacity is None else max(capacity, 1)
         entry.opened_at = now
@@ -314,7 +318,7 @@ class PoolState(Generic[C]):
 
     def failed(self, entry: Entry[C], error: HTTPCoreError) -> None:
         """A dial has failed; whoever it was for hears why, unless something else served it meanwhile."""
-        if entry.life is Life.CLOSED:
+        if entry.life is _CLOSED:
             return
         record, dialer = entry.record, entry.dialer
         self._drop(entry, CloseReason.FAILED_TO_OPEN)
@@ -336,7 +340,7 @@ class PoolState(Generic[C]):
             keepalive: how many seconds the peer will keep it, where it said so.
         """
         entry.reserved -= 1
-        if entry.life is Life.CLOSED:
+        if entry.life is _CLOSED:
             return
         if keepalive is not None:
             entry.keepalive = min(keepalive, self._keepalive)
@@ -353,30 +357,30 @@ class PoolState(Generic[C]):
 
     def closed(self, entry: Entry[C], reason: CloseReason = CloseReason.ENDED_BY_PEER) -> None:
         """A connection has ended while idle; one that was reserved before that was noticed goes when it is released."""
-        if entry.life is Life.IDLE:
+        if entry.life is _IDLE:
             self._drop(entry, reason)
-        elif entry.life is Life.ACTIVE:
+        elif entry.life is _ACTIVE:
             self._retire(entry, reason)
 
     def broken(self, entry: Entry[C]) -> None:
         """A shared connection has ended under the requests that it carries, which hear it by themselves and release it
         in their own time: its slot is free at once."""
-        if entry.life is Life.ACTIVE:
+        if entry.life is _ACTIVE:
             self._drop(entry, CloseReason.NOT_REUSABLE)
             self._settle(entry.record)
 
     def retire(self, entry: Entry[C]) -> None:
         """An open connection takes no more requests; it is closed when the last one is done."""
-        if entry.life is not Life.CLOSED:
+        if entry.life is not _CLOSED:
             self._retire(entry, CloseReason.NOT_REUSABLE)
 
     def resized(self, entry: Entry[C], capacity: int) -> None:
         """A shared connection now carries more requests at once, or fewer. One that carries none for now, as HTTP/2
         allows, counts as one that carries one: that request waits on it, rather than on further dials."""
         entry.capacity = max(capacity, 1)
-        if entry.connection is not None and entry.life is not Life.CLOSED:
+        if entry.connection is not None and entry.life is not _CLOSED:
             self._offer(entry)
-            if entry.life is Life.ACTIVE:
+            if entry.life is _ACTIVE:
                 self._pass_on(entry, is_fresh=False)
             self._settle(entry.record)
 
@@ -403,7 +407,7 @@ class PoolState(Generic[C]):
         for entry in self.entries():
             if entry.dialer is not None:
                 self._turn_away(entry.dialer, _refusal())
-            if entry.life is Life.OPENING:
+            if entry.life is _OPENING:
                 self._drop(entry, CloseReason.POOL_CLOSED)
         for record in self._records.values():
             for waiter in [*record.fresh_queue.waiters, *record.queue.waiters]:
@@ -444,11 +448,11 @@ class PoolState(Generic[C]):
 
     def _reserve(self, entry: Entry[C]) -> Entry[C]:
         record = entry.record
-        if entry.life is Life.IDLE:
+        if entry.life is _IDLE:
             del record.idle[entry]
             del self._idle[entry]
             record.active += 1
-            entry.life = Life.ACTIVE
+            entry.life = _ACTIVE
         entry.reserved += 1
         if entry.requests:
             record.reused += 1
@@ -524,7 +528,7 @@ class PoolState(Generic[C]):
         return False
 
     def _make_idle(self, entry: Entry[C]) -> None:
-        entry.life = Life.IDLE
+        entry.life = _IDLE
         entry.record.active -= 1
         entry.record.idle[entry] = None
         self._idle[entry] = None
@@ -611,17 +615,17 @@ class PoolState(Generic[C]):
 
     def _drop(self, entry: Entry[C], reason: CloseReason) -> None:
         record = entry.record
-        if entry.life is Life.OPENING:
+        if entry.life is _OPENING:
             self._detach(entry)
             del record.detached[entry]
             record.opening -= 1
-        elif entry.life is Life.IDLE:
+        elif entry.life is _IDLE:
             del record.idle[entry]
             del self._idle[entry]
         else:
             record.active -= 1
         record.shared.pop(entry, None)
-        entry.life = Life.CLOSED
+        entry.life = _CLOSED
         del self._live[entry]
         entry.close_reason = reason
         record.closed[reason] += 1

@@ -68,7 +68,6 @@ class Request:
         url: str | bytes | URL,
         headers: HeaderTypes | None = None,
         body: BodyTypes | None = None,
-        *,
         accept_encoding: bytes = b"",
         allow_async: bool = True,
         extensions: Mapping[str, object] | None = None,

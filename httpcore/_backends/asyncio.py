@@ -32,6 +32,9 @@ _READ_BYTES = 256 * 1024
 _HIGH_WATER = 64 * 1024
 # How often an event loop that cannot tell of sockets (Windows' proactor) has us look for ourselves.
 _LOOK_SECONDS = 0.01
+# Of a large body this many times as much is taken from the socket at once, without a turn of the event loop and a copy
+# for each; then others have their turn.
+_READS_IN_A_ROW = 4
 # Bytes that the transport may hold before `send` waits: asyncio's default.
 _WRITE_HIGH_WATER = 64 * 1024
 
@@ -44,7 +47,7 @@ class AsyncioStream(asyncio.BufferedProtocol):
     """
 
     __slots__ = (
-        "_buffer", "_buffered", "_chunks", "_error", "_is_ended", "_is_paused", "_is_write_paused", "_loop",
+        "_ahead", "_buffer", "_buffered", "_chunks", "_error", "_is_ended", "_is_paused", "_is_write_paused", "_loop",
         "_on_readable", "_probe", "_read_deadline", "_reader", "_socket", "_timer", "_timer_at", "_transport",
         "_write_deadline", "_writer", "info", "is_truncated",
     )  # fmt: skip
@@ -59,6 +62,7 @@ class AsyncioStream(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._chunks: deque[bytes] = deque()
         self._buffered = 0
+        self._ahead = 0  # reads that may be made before the event loop has its turn
         self._is_ended = False
         self._error: BaseException | None = None
         self._is_paused = False
@@ -83,8 +87,10 @@ class AsyncioStream(asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._chunks.append(bytes(self._buffer[:nbytes]))
+        self._chunks.append(self._buffer[:nbytes].tobytes())
         self._buffered += nbytes
+        if nbytes >= _HIGH_WATER:
+            self._ahead = _READS_IN_A_ROW
         reader = self._reader
         if reader is not None:
             if not reader.done():
@@ -123,14 +129,14 @@ class AsyncioStream(asyncio.BufferedProtocol):
         if self._transport is None or self._is_ended or self._is_paused:
             return
         with suppress(OSError):  # nothing more is there, or uvloop has closed the descriptor before it told us
-            while self._read_ahead():
+            while self._read_ahead(_READ_BYTES):
                 continue
 
-    def _read_ahead(self) -> bool:
+    def _read_ahead(self, max_bytes: int) -> bool:
         """Take what the event loop has not come to yet; False at the end. Raises: OSError."""
         if not hasattr(socket, "MSG_DONTWAIT"):
             raise BlockingIOError  # where the loop has asked the system for it already, it is not ours to take
-        data = self._socket.recv(_HIGH_WATER, socket.MSG_DONTWAIT)
+        data = self._socket.recv(max_bytes, socket.MSG_DONTWAIT)
         if data:
             self._chunks.append(data)
             self._buffered += len(data)
@@ -150,6 +156,9 @@ class AsyncioStream(asyncio.BufferedProtocol):
     # What the connection asks for.
 
     async def receive(self, max_bytes: int, deadline: float) -> bytes:
+        if self._ahead and not self._chunks and not self._is_ended:
+            self._ahead -= 1
+            self._look_ahead(_READ_BYTES)
         if not self._chunks:
             if not self._is_ended:
                 self._reader = self._loop.create_future()
@@ -169,17 +178,20 @@ class AsyncioStream(asyncio.BufferedProtocol):
 
     def read(self, max_bytes: int) -> bytes | None:
         if not (self._chunks or self._is_ended) and self._probe():
-            try:
-                self._read_ahead()
-            except BlockingIOError:
-                return None
-            except OSError as exc:
-                self._is_ended, self._error = True, exc
+            self._look_ahead(_HIGH_WATER)
         if self._chunks:
             return self._take(max_bytes)
         if self._error is not None:
             raise ReadError(f"the connection broke: {self._error}") from self._error
         return b"" if self._is_ended else None
+
+    def _look_ahead(self, max_bytes: int) -> None:
+        try:
+            self._read_ahead(max_bytes)
+        except BlockingIOError:
+            self._ahead = 0
+        except OSError as exc:
+            self._is_ended, self._error = True, exc
 
     def _take(self, max_bytes: int) -> bytes:
         data = self._chunks.popleft()

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, NoReturn
 
 from .._errors import RemoteProtocolError
-from .._headers import Headers, Pair
+from .._headers import NO_HEADERS, Headers, Pair
 
 __all__ = [
     "MAX_INTERIM",
@@ -187,7 +187,7 @@ class Body:
 
     __slots__ = ("is_complete", "unread")
 
-    trailers = Headers()
+    trailers = NO_HEADERS
 
     def __init__(self) -> None:
         self.is_complete = False
@@ -272,7 +272,7 @@ class ChunkedBody(Body):
         self._remaining = 0  # bytes of the current chunk, its CRLF included
         self._excess = 0
         self._in_trailers = False
-        self.trailers = Headers()
+        self.trailers = NO_HEADERS
 
     def feed(self, data: bytes) -> list[bytes]:
         parts: list[bytes] = []

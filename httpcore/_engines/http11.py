@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from .._errors import RemoteProtocolError
-from .._headers import Headers, Pair
+from .._headers import NO_HEADERS, Headers, Pair
 from .framing import (
     MAX_INTERIM,
     Body,
@@ -30,7 +30,7 @@ Event = ResponseHead | EndOfBody | bytes
 
 _MAX_INTERIM_BYTES = 64 * 1024
 
-_END_WITHOUT_TRAILERS = EndOfBody(Headers())
+_END_WITHOUT_TRAILERS = EndOfBody(NO_HEADERS)
 _KEEP_ALIVE = re.compile(rb"(?:^|[ ,])(timeout|max)=([0-9]{1,6})(?=[ ,]|$)", re.IGNORECASE)
 
 
@@ -124,7 +124,8 @@ class HTTP11Engine(ABC):
             found = self._reader.feed(data)
             if found is None:
                 return events
-            data = self._take_head(*found, events)
+            raw, data = found
+            self._take_head(raw, data, events)
         if self._body is not None:
             self._take_body(data, events)
         else:
@@ -148,7 +149,7 @@ class HTTP11Engine(ABC):
         self.is_complete = True
         return [EndOfBody(self._body.trailers)]
 
-    def _take_head(self, raw: bytes, rest: bytes, events: list[Event]) -> bytes:
+    def _take_head(self, raw: bytes, rest: bytes, events: list[Event]) -> None:
         assert self._request is not None
         head = self._read_head(raw)
         length = read_length(head.headers, head.named)
@@ -167,7 +168,6 @@ class HTTP11Engine(ABC):
                 self.is_complete = True
                 self.unread = rest
                 events.append(_END_WITHOUT_TRAILERS)
-        return rest
 
     def _read_head(self, raw: bytes) -> ResponseHead:
         assert self._request is not None
