@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from .results import Outcome, Result, Verdict
 
+# Written by hand, since no run can tell why.
+_SHORTFALLS = Path(__file__).with_name("shortfalls.md")
 _WIDTHS = (62, 8, 14, 7, 8, 8)
 
 
@@ -31,7 +34,7 @@ def page(outcomes: Sequence[Outcome], machine: Sequence[tuple[str, str]], comman
     parts = [_INTRODUCTION, _results([outcome for outcome in outcomes if not outcome.scenario.is_http2])]
     if http2:
         parts += [_HTTP2, _results(http2)]
-    parts += [_READING]
+    parts += ["\n" + _SHORTFALLS.read_text(encoding="utf-8").strip(), _READING]
     parts += [
         "## What was measured\n",
         *(f"**{o.scenario.title}** (`{o.scenario.name}`). {o.scenario.about}\n" for o in outcomes),
