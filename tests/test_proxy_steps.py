@@ -369,7 +369,7 @@ async def test_p02_an_interrupt_at_any_step_costs_nothing(world: World, ca: Cert
             await story(Faults(at=at, fault=KeyboardInterrupt()))
 
 
-@pytest.mark.parametrize(("kind", "step"), [(TUNNEL, after_connect), (SOCKS, after_the_greeting)], ids=str)
+@pytest.mark.parametrize(("kind", "step"), [(TUNNEL, after_connect), (SOCKS, after_the_greeting)], ids=["connect", "socks"])
 async def test_m_close_race_closing_the_pool_ends_what_is_on_its_way_through_a_proxy(
     world: World, ca: CertificateAuthority, kind: Kind, step: Script
 ) -> None:
