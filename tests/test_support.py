@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import json
 import os
@@ -736,5 +737,6 @@ def test_a_server_does_not_outlive_the_tests_even_when_they_are_killed(tmp_path:
         port = int(process.stdout.readline())
         with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
             process.kill()
-            # The kernel closes it when the server is gone.
-            assert sock.recv(1) == b""
+            # The kernel closes it when the server is gone, and resets it where the server had not accepted it yet.
+            with contextlib.suppress(ConnectionResetError):
+                assert sock.recv(1) == b""
