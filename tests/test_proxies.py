@@ -43,7 +43,7 @@ from tests.support.scripted_proxies import (
 )
 from tests.support.secrets import ORIGIN, PROXY, watched
 from tests.support.tls import CertificateAuthority
-from tests.support.worlds import World
+from tests.support.worlds import World, can_cancel_worlds
 
 TUNNELS = (TUNNEL, TLS_IN_TLS)
 BASIC = b"Basic " + b64encode(":".join(PROXY.auth).encode())
@@ -218,6 +218,39 @@ async def test_p53_credentials_of_the_url_are_the_same_as_auth(world: World, ca:
             with watched(world, PROXY, proxy=proxy) as (http, _):
                 await http.request("GET", peers.origin)
         assert {request.header(b"proxy-authorization") for request in peers.requests} == {BASIC}
+
+
+def refuse(conn: Conn) -> None:
+    conn.read_request()
+    conn.respond(407)
+
+
+def echo(conn: Conn) -> None:
+    """As some service does that is no proxy at all."""
+    conn.send(conn.read_request().raw_head)
+
+
+def break_off(conn: Conn) -> None:
+    conn.read_request()
+    conn.rst()
+
+
+def fall_silent(conn: Conn) -> None:
+    conn.read_request()
+    conn.wait_closed()
+
+
+@pytest.mark.parametrize("script", [refuse, echo, break_off, fall_silent])
+@pytest.mark.parametrize("kind", [FORWARD, TUNNEL, TLS_IN_TLS], ids=str)
+async def test_i9_a_failure_shows_no_secret(
+    world: World, ca: CertificateAuthority, kind: Kind, script: Callable[[Conn], None]
+) -> None:
+    with ProxyPeers(kind, ca, script) as peers:
+        proxy = peers.via(auth=PROXY.auth, headers={"x-proxy": "proxy-header-marker"})
+        with watched(world, PROXY, ORIGIN, proxy=proxy, ssl=ca.client_context()) as (http, seen):
+            timeout = 0.3 if script is fall_silent else 5.0
+            seen.append(await error_of(lambda: http.request("GET", peers.origin, ORIGIN_HEADERS, timeout=timeout)))
+            await http.close_idle()
 
 
 async def test_h_creds_switch_a_proxy_never_sees_what_is_for_another(world: World, ca: CertificateAuthority) -> None:
@@ -400,6 +433,22 @@ async def test_h_403_whatever_is_not_a_yes_is_a_proxy_error(
         assert peers.accepted == 1, "a refusal is not tried again"
         await assert_holds(world, http, peers, idle=0)
         await assert_still_works(world, http, peers)
+
+
+@can_cancel_worlds  # in threads, whoever comes after the first has failed asks anew
+async def test_p54_a_refusal_is_told_to_all_who_waited_for_the_tunnel(world: World, ca: CertificateAuthority) -> None:
+    """A wrong password is shown once, not once for each request."""
+
+    def script(conn: Conn) -> None:
+        conn.read_request()
+        conn.respond(407)
+        conn.wait_closed()
+
+    with ProxyPeers(TUNNEL, ca, *[script] * 20) as peers:
+        http = world.pool(proxy=peers.via(auth=("user", "wrong")), ssl=httpcore.SSLConfig(verify=str(ca.pem_path)))
+        errors = await world.gather(*[lambda: http.request("GET", peers.origin)] * 20)
+        assert {type(error) for error in errors} == {ProxyError}
+        assert peers.accepted == 1
 
 
 async def test_p54_the_body_of_a_refusal_is_bounded_in_size_and_time(world: World, ca: CertificateAuthority) -> None:
