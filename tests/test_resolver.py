@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -324,6 +326,48 @@ except httpcore.ConnectTimeout:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=40)
     assert (done.stdout, done.stderr, done.returncode) == ("timeout\n", "", 0)
+
+
+_NAMESPACE = ("unshare", "-rnm", "sh", "-ec")
+_OWN_NAME_SERVER = 'ip link set lo up; mount --bind "$1" /etc/resolv.conf; shift; exec "$@"'
+
+
+def _has_namespaces() -> bool:
+    command = [*_NAMESPACE, _OWN_NAME_SERVER, "sh", "/dev/null", "true"]
+    return bool(shutil.which("unshare")) and subprocess.run(command, capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif(not _has_namespaces(), reason="a name server of our own needs a namespace of our own")
+def test_p48_a_name_server_that_never_answers_takes_one_thread_a_name(tmp_path: Path) -> None:
+    """The real resolver of the system, in a network of its own where nobody answers."""
+    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\n")
+    code = """
+import asyncio, socket, threading, httpcore
+silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+silent.bind(("127.0.0.1", 53))
+server = socket.create_server(("127.0.0.1", 0))
+
+def serve():
+    with server.accept()[0] as conn:
+        conn.recv(4096)
+        conn.sendall(b"HTTP/1.1 204 No Content\\r\\nconnection: close\\r\\n\\r\\n")
+
+async def main():
+    threading.Thread(target=serve).start()
+    brief = httpcore.Timeout(connect=0.5)
+    async with httpcore.ConnectionPool() as http:
+        asked = [http.request("GET", f"http://{n % 5}.example.com/", timeout=brief) for n in range(50)]
+        errors = await asyncio.gather(*asked, return_exceptions=True)
+        print(*{type(error).__name__ for error in errors})
+        print(sum(thread.name == "httpcore" for thread in threading.enumerate()))
+        print((await http.request("GET", "http://localhost:%d/" % server.getsockname()[1])).status_code)
+
+asyncio.run(main())
+server.close(), silent.close()
+"""
+    command = [*_NAMESPACE, _OWN_NAME_SERVER, "sh", str(tmp_path / "resolv.conf"), sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50)
+    assert (done.stdout.split(), done.stderr, done.returncode) == (["ConnectTimeout", "5", "204"], "", 0)
 
 
 @only_worlds("blocking")
