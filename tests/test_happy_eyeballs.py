@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,11 +16,13 @@ import pytest
 
 import httpcore
 from httpcore import ConnectError, ConnectTimeout, Limits, Network, StreamInfo, Timeout
+from httpcore._backends import make_backend
 from httpcore._backends.racing import race
 from httpcore._resolver import Found, Names
 from httpcore._streams import Address
 from httpcore._sync import run
 from tests.support.black_hole import black_hole
+from tests.support.interrupts import interrupting
 from tests.support.peer import Conn, ScriptedPeer
 from tests.support.worlds import World, can_cancel_worlds, only_worlds
 
@@ -387,3 +390,31 @@ def test_attempts_begin_a_quarter_of_a_second_apart_or_closer_where_time_is_shor
         run(race(addresses, seconds, course.now, course.wait))
     assert course.times == pytest.approx([turn * delay for turn in range(turns)])
     assert course.running == [min(turn + 1, 8) for turn in range(turns)]
+
+
+# Ctrl-C anywhere
+
+
+@only_worlds("blocking")
+# A coroutine that was made and not yet awaited says so.
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.skipif(sys.gettrace() is not None, reason="somebody else, a debugger say, traces this run")
+async def test_l_cancel_by_ctrl_c_at_every_point_of_a_race_leaves_no_socket_open(world: World) -> None:
+    """None has to wait for the garbage collector, which would warn, and warnings are errors."""
+    backend, directory = make_backend("blocking"), Path(httpcore.__file__).parent
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as server:
+        port = server.getsockname()[1]
+        addresses = [
+            Address(socket.AF_INET, (host, port), None, None, (), host) for host in (NOBODY, "127.0.0.10", "127.0.0.1")
+        ]
+        for at in range(1000):
+            try:
+                with interrupting(at, directory) as interrupt:
+                    stream, chosen = await backend.connect(addresses, backend.now() + 20, 0.0)
+                stream.close()
+                assert chosen is addresses[2]
+            except KeyboardInterrupt:
+                pass
+            if interrupt.place is None:
+                break
+    assert 20 < at < 999

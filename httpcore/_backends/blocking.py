@@ -136,8 +136,11 @@ class BlockingBackend:
     ) -> tuple[Stream, Address]:
         began = self.now()
         sock, address = await race(addresses, deadline, self.now, self._wait_for_writable)
-        info = describe(sock, resolve_seconds, self.now() - began)
-        return BlockingStream(sock, info), address
+        try:
+            return BlockingStream(sock, describe(sock, resolve_seconds, self.now() - began)), address
+        except BaseException:  # Ctrl-C
+            sock.close()
+            raise
 
     async def _wait_for_writable(self, sockets: Sequence[socket.socket], deadline: float) -> socket.socket | None:
         return wait_for_writable(sockets, max(0.0, deadline - time.monotonic()))

@@ -43,12 +43,11 @@ async def race(
             winner = runners.start_next()
             if winner is None and (writable := await wait(list(runners.running), runners.until())) is not None:
                 winner = runners.finish(writable)
+        runners.end(winner)
         return winner, runners.running[winner]
-    finally:
-        for sock in runners.running:
-            if sock is not winner:
-                sock.close()
-        runners.errors.clear()  # their tracebacks hold these frames, which would make a cycle
+    except BaseException:  # Ctrl-C too, even when somebody has won
+        runners.end(None)
+        raise
 
 
 class _Runners:
@@ -94,6 +93,13 @@ class _Runners:
             self._fail(sock, exc)
             return None
         return sock
+
+    def end(self, winner: socket.socket | None) -> None:
+        """Close the sockets of all others."""
+        for sock in self.running:
+            if sock is not winner:
+                sock.close()
+        self.errors.clear()  # their tracebacks hold frames that hold us, which would make a cycle
 
     def _start(self, address: Address) -> socket.socket | None:
         if len(self.running) >= _MAX_RUNNING:
