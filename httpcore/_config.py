@@ -169,7 +169,8 @@ _LEAST = {
 
 @dataclass(frozen=True, slots=True)
 class SSLConfig:
-    """How TLS peers are verified, and who we are to them.
+    """How TLS peers are verified, and who we are to them. Where SSLKEYLOGFILE names a file, the secrets of connections
+    are appended to it, unless Python ignores its environment (`-E`).
 
     Args:
         verify: True verifies against certifi's roots (or SSL_CERT_FILE and SSL_CERT_DIR where they are set); a path

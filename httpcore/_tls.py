@@ -203,8 +203,10 @@ class TLSStream:
         """Send what TLS itself has to say, about a key update for one, unless that would have to wait."""
         with self._lock:
             if not self._is_blocked:
-                with suppress(WriteError):  # the peer is gone; what it has said can still be read
+                try:
                     self._is_blocked = not self._stream.write(self._outgoing.read())
+                except WriteError:  # the peer is gone; what it has said can still be read
+                    self._has_said_bye = True
                 return
         if self._outgoing.pending > _MAX_ANSWERS:
             raise ReadError("the peer asks for answers in TLS without end, and takes none")
