@@ -270,16 +270,21 @@ async def _buffered(upload: Upload, world: JavaScriptWorld, clock: Clock) -> byt
 def _headers(request: Request, where: Runtime, streams: bool) -> tuple[tuple[str, str], ...]:
     """The headers that get through."""
     sent: list[tuple[str, str]] = []
+    accepts = b"identity"  # or fetch would ask for codings of its own accord
     for name, value in request.headers:
         lower = name.decode("ascii").lower()
-        if lower == "content-length" and not streams:
+        if lower == "accept-encoding" and not where.is_browser:
+            accepts = value + b", br" if request.added_accept_encoding and b"br" not in value else value
+        elif lower == "content-length" and not streams:
             continue  # JavaScript counts itself
-        if not where.drops(lower):
+        elif not where.drops(lower):
             sent.append((name.decode("ascii"), value.decode("latin-1")))
         elif not _is_ours(request, lower, value):
             warn_once(
                 f"header {lower}", f"the header {lower!r} is not sent: JavaScript's fetch does not let it through"
             )
+    if not where.is_browser:
+        sent.append(("accept-encoding", accepts.decode("latin-1")))
     return tuple(sent)
 
 

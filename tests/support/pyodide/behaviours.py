@@ -657,3 +657,18 @@ async def a_promise_a_byte_order_mark_is_kept_or_an_error(world: World, server: 
         assert (await request).body == body
     everything = bytes(range(256)) * 3
     assert (await http.request("POST", f"{server}/echo", body=everything)).body == everything
+
+
+@needs("node|deno")
+async def a_promise_what_is_accepted_is_what_can_be_decoded_and_no_more(world: World, server: str) -> None:
+    http = world.pool()
+
+    async def accepted(**options: Any) -> list[str]:
+        response = await http.request("GET", f"{server}/headers", **options)
+        value = dict(json.loads(response.body)["headers"]).get("accept-encoding", "")
+        return [coding.strip() for coding in value.split(",")]
+
+    assert await accepted() == ["gzip", "deflate", "zstd", "br"]
+    assert await accepted(decompress=False) == ["identity"]
+    assert await accepted(headers={"range": "bytes=0-"}) == ["identity"]
+    assert await accepted(headers={"accept-encoding": "br;q=0.5"}) == ["br;q=0.5"]
