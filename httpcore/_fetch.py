@@ -131,7 +131,7 @@ class FetchCarrier:
         headers = Headers(fields)
         has_body = request.method != b"HEAD" and head.status not in _NO_BODY
         if has_body:
-            headers = self._undecoded(headers)
+            headers = self._undecoded(headers, _accepted(request))
             length = headers.get(b"content-length")
             if length is not None and length.isdigit():
                 self._missing = int(length)
@@ -141,12 +141,12 @@ class FetchCarrier:
         reason = head.reason.encode("latin-1") if runtime().keeps_reason else b""
         return ResponseHead(head.status, reason, b"", headers, dict(headers))
 
-    def _undecoded(self, headers: Headers) -> Headers:
+    def _undecoded(self, headers: Headers, accepted: str) -> Headers:
         """The headers, without those that the body fits no more since the runtime has decoded it."""
         values = headers.get_list(b"content-encoding")
         codings = [item.strip().lower() for item in b",".join(values).decode("latin-1").split(",")]
         codings = [coding for coding in codings if coding not in ("", "identity")]
-        if not runtime().decodes(codings):
+        if not runtime().decodes(codings, accepted):
             return headers
         self.extensions["content_encoding"] = b", ".join(values)
         if (length := headers.get(b"content-length")) is not None:
@@ -236,6 +236,8 @@ async def _open(request: Request, upload: Upload | None, connection: FetchConnec
     if upload is not None and content is None and not is_streamed:
         content = await _buffered(upload, world, clock)
     options = connection.options.override(request.extensions.get("fetch"))
+    if options.integrity is not None and where.name == "deno":
+        raise LocalProtocolError("Deno's fetch does not check integrity, so that it cannot be asked for")
     fetch_request = FetchRequest(
         request.method.decode("ascii"),
         str(request.url),
@@ -270,22 +272,27 @@ async def _buffered(upload: Upload, world: JavaScriptWorld, clock: Clock) -> byt
 def _headers(request: Request, where: Runtime, streams: bool) -> tuple[tuple[str, str], ...]:
     """The headers that get through."""
     sent: list[tuple[str, str]] = []
-    accepts = b"identity"  # or fetch would ask for codings of its own accord
     for name, value in request.headers:
         lower = name.decode("ascii").lower()
-        if lower == "accept-encoding" and not where.is_browser:
-            accepts = value + b", br" if request.added_accept_encoding and b"br" not in value else value
-        elif lower == "content-length" and not streams:
-            continue  # JavaScript counts itself
-        elif not where.drops(lower):
+        if (lower == "content-length" and not streams) or (lower == "accept-encoding" and not where.is_browser):
+            continue  # JavaScript counts itself; and see below
+        if not where.drops(lower):
             sent.append((name.decode("ascii"), value.decode("latin-1")))
         elif not _is_ours(request, lower, value):
             warn_once(
                 f"header {lower}", f"the header {lower!r} is not sent: JavaScript's fetch does not let it through"
             )
     if not where.is_browser:
-        sent.append(("accept-encoding", accepts.decode("latin-1")))
+        sent.append(("accept-encoding", _accepted(request)))
     return tuple(sent)
+
+
+def _accepted(request: Request) -> str:
+    """The accept-encoding to send: of its own accord fetch would ask for codings, and in Node not for all it undoes."""
+    value = request.headers.get("accept-encoding", b"identity") or b""
+    if request.added_accept_encoding and b"br" not in value:
+        value += b", br"
+    return value.decode("latin-1")
 
 
 def _is_ours(request: Request, name: str, value: bytes) -> bool:

@@ -31,7 +31,6 @@ class Runtime:
         name: "node", "deno" or "browser".
         is_worker: whether this is a worker of a browser.
         codings: the content codings that its fetch undoes.
-        stacks_codings: whether it does so where there are several.
         streams_up: whether its fetch sends a body part by part.
         keeps_reason: whether its statusText is what the server sent.
     """
@@ -39,7 +38,6 @@ class Runtime:
     name: str
     is_worker: bool
     codings: frozenset[str]
-    stacks_codings: bool
     streams_up: bool
     keeps_reason: bool
     forbidden: frozenset[str]
@@ -52,23 +50,38 @@ class Runtime:
         """Whether a request header, in lower case, does not get through."""
         return name in self.forbidden or (self.is_browser and name.startswith(_FORBIDDEN_PREFIXES))
 
-    def decodes(self, codings: list[str]) -> bool:
-        """Whether the runtime has undone these content codings, in lower case."""
-        return bool(codings) and (len(codings) == 1 or self.stacks_codings) and self.codings.issuperset(codings)
+    def decodes(self, codings: list[str], accepted: str) -> bool:
+        """Whether the runtime has undone these content codings, in lower case.
+
+        Args:
+            accepted: what was sent as accept-encoding.
+        """
+        if self.name == "deno" and (len(codings) > 1 or accepted == "identity"):
+            return False
+        return bool(codings) and self.codings.issuperset(codings)
+
+
+# The first that undoes zstd.
+_UNDICI_WITH_ZSTD = (7, 11)
+
+
+def _undici_version() -> tuple[int, int]:
+    major, minor = str(getattr(js.process.versions, "undici", "0.0")).split(".")[:2]
+    return int(major), int(minor)
 
 
 @cache
 def runtime() -> Runtime:
     if hasattr(js, "Deno"):
-        return Runtime("deno", False, frozenset({"gzip", "br"}), False, True, False, _FRAMING)
+        return Runtime("deno", False, frozenset({"gzip", "br"}), True, False, _FRAMING)
     if hasattr(js, "process") and not hasattr(js, "window") and not hasattr(js, "WorkerGlobalScope"):
         codings = {"gzip", "x-gzip", "deflate", "br"}
-        if hasattr(js.process.getBuiltinModule("node:zlib"), "createZstdDecompress"):  # undici uses it where it is
+        if _undici_version() >= _UNDICI_WITH_ZSTD:
             codings.add("zstd")
-        return Runtime("node", False, frozenset(codings), True, True, True, _FRAMING)
+        return Runtime("node", False, frozenset(codings), True, True, _FRAMING)
     forbidden = _FORBIDDEN
     if re.search(r"Chrom(e|ium)/", str(js.navigator.userAgent)):
         forbidden |= {"user-agent"}
     # A browser says itself in accept-encoding what it undoes, so that a server sends nothing else.
     codings = {"gzip", "x-gzip", "deflate", "br", "zstd"}
-    return Runtime("browser", not hasattr(js, "document"), frozenset(codings), True, False, True, forbidden)
+    return Runtime("browser", not hasattr(js, "document"), frozenset(codings), False, True, forbidden)

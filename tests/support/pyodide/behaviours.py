@@ -609,10 +609,6 @@ async def a_promise_options_reach_fetch(world: World, server: str) -> None:
     assert "127.0.0.1" in str(exc)
     response = await http.request("GET", f"{server}/redirect?to=/", extensions={"fetch": {"redirect": "follow"}})
     assert (response.body, response.extensions["fetch"].redirected) == (b"hello", True)
-    digest = "sha256-LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ="
-    wrong = digest.replace("L", "M", 1)
-    assert (await http.request("GET", server, extensions={"fetch": {"integrity": digest}})).body == b"hello"
-    await world.raises(httpcore.HTTPCoreError, http.request("GET", server, extensions={"fetch": {"integrity": wrong}}))
     bad: list[Any] = [{"cache": "sometimes"}, {"colour": "red"}, 7]
     for options in bad:
         refusal: Exception | None = None
@@ -670,5 +666,18 @@ async def a_promise_what_is_accepted_is_what_can_be_decoded_and_no_more(world: W
 
     assert await accepted() == ["gzip", "deflate", "zstd", "br"]
     assert await accepted(decompress=False) == ["identity"]
-    assert await accepted(headers={"range": "bytes=0-"}) == ["identity"]
+    assert set(await accepted(headers={"range": "bytes=0-"})) == {"identity"}  # fetch says so itself, once more
     assert await accepted(headers={"accept-encoding": "br;q=0.5"}) == ["br;q=0.5"]
+
+
+@needs("fetch|jspi|worker")
+async def a_promise_integrity_is_checked_or_refused(world: World, server: str) -> None:
+    http = world.pool()
+    digest = "sha256-LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ="
+    wrong = digest.replace("L", "M", 1)
+    await world.raises(httpcore.HTTPCoreError, http.request("GET", server, extensions={"fetch": {"integrity": wrong}}))
+    request = http.request("GET", server, extensions={"fetch": {"integrity": digest}})
+    if "deno" in facts():
+        await world.raises(httpcore.LocalProtocolError, request)
+    else:
+        assert (await request).body == b"hello"

@@ -96,6 +96,8 @@ def commands() -> dict[str, Sequence[str]]:
         found["node"] = (node, runner)
         # Node 20 and 24 have it behind this flag, later ones without.
         found["node-jspi"] = (node, "--experimental-wasm-stack-switching", runner)
+        if deno := shutil.which("deno", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"):
+            found["deno"] = (deno, "run", "--allow-all", "--no-prompt", runner)
         if (chromium := shutil.which("chromium")) and (_MODULES / "playwright-core").is_dir():
             found["chromium"] = (node, str(FOLDER / "browser.mjs"), chromium)
     return found
