@@ -39,7 +39,14 @@ def check(data: bytes) -> None:
     stack, cut, wire = _stack(data[0]), data[1], data[2:]
     whole = _decoded(stack, pieces(wire, WHOLE))
     for way in (BYTEWISE, cut):
-        assert _decoded(stack, pieces(wire, way)) == whole, (stack, way, wire)
+        found = _decoded(stack, pieces(wire, way))
+        assert found == whole or _may_differ(stack, found, whole), (stack, way, wire)
+
+
+def _may_differ(stack: list[str], *bodies: bytes | None) -> bool:
+    """libzstd compares the size that a frame announces with what is in it only where it has the frame in one piece, or
+    where the last block is not empty. So one that announces too much may be refused in one way and not in another."""
+    return "zstd" in stack and None in bodies
 
 
 def _stack(choice: int) -> list[str]:

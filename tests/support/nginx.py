@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,6 +112,48 @@ def nginx(ca: CertificateAuthority, upstream: Server, directory: Path) -> Iterat
                     yield server
                     return
     raise RuntimeError(f"nginx did not start:\n{(directory / 'stderr.log').read_text()}")
+
+
+class RestartingNginx:
+    """The same, stopped and started again on the same ports. Stopping breaks off what runs, as a crash does.
+
+    Attributes:
+        server: where it listens, while it does.
+        restarts: how often it was started again.
+    """
+
+    def __init__(self, ca: CertificateAuthority, upstream: Server, directory: Path) -> None:
+        self._directory = directory
+        self._program = find_nginx()
+        _write_files(directory)
+        self._stack = ExitStack()
+        self._short = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="nginx-"))
+        self.server = _configure(directory, Path(self._short) / "sock", ca, upstream)
+        self.restarts = -1
+        self._run = ExitStack()
+
+    def __enter__(self) -> RestartingNginx:
+        self.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+        self._stack.close()
+
+    def stop(self) -> None:
+        self._run.close()
+        Path(self.server.uds).unlink(missing_ok=True)
+
+    def start(self) -> None:
+        """Somebody may have one of its ports for a moment, an outgoing connection of ours for one."""
+        for _ in range(_ATTEMPTS):
+            command = [self._program, "-p", f"{self._directory}/", "-c", "nginx.conf"]
+            process = self._run.enter_context(running(command, self._directory / "stderr.log"))
+            if is_listening(process, self.server.uds):
+                self.restarts += 1
+                return
+            self.stop()
+        raise RuntimeError(f"nginx did not start:\n{(self._directory / 'stderr.log').read_text()}")
 
 
 def find_nginx() -> str:

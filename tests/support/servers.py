@@ -62,13 +62,20 @@ def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
 
 
 @contextmanager
+def server_ports(module: str, arguments: Sequence[str], log: Path) -> Iterator[tuple[int, int]]:
+    """A module that is run, and prints the ports on which it listens in clear and over TLS."""
+    with running([sys.executable, "-m", module, *arguments], log) as process:
+        ports = _pipe(process.stdout).readline().split()
+        if len(ports) != 2:
+            raise RuntimeError(f"{module} did not start:\n{log.read_text()}")
+        http, https = (int(port) for port in ports)
+        yield http, https
+
+
+@contextmanager
 def asgi_server(name: str, ca: CertificateAuthority, directory: Path) -> Iterator[Server]:
     """uvicorn or hypercorn, in clear and over TLS."""
     log = directory / f"{name}.log"
-    command = [sys.executable, "-m", "tests.support.asgi_server", name]
-    with running([*command, str(ca.server_chain_path), str(ca.server_key_path)], log) as process:
-        ports = _pipe(process.stdout).readline().split()
-        if len(ports) != 2:
-            raise RuntimeError(f"{name} did not start:\n{log.read_text()}")
-        http, https = (int(port) for port in ports)
+    arguments = [name, str(ca.server_chain_path), str(ca.server_key_path)]
+    with server_ports("tests.support.asgi_server", arguments, log) as (http, https):
         yield Server(name, f"http://127.0.0.1:{http}", f"https://127.0.0.1:{https}", log)
