@@ -23,7 +23,7 @@ class Timeout:
 
     Args:
         timeout: sets connect, read, write and pool together.
-        connect: name resolution, TCP and TLS handshake together, whatever number of addresses is tried.
+        connect: name resolution, TCP, proxies and TLS together, whatever number of addresses is tried.
         read: the wait for the whole response head, and then for each next part of the body.
         write: the wait for the peer to take what is sent.
         pool: the wait for a connection where the limits are reached.
