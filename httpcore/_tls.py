@@ -80,6 +80,7 @@ class TLSStream:
         "_has_shaken_hands",
         "_incoming",
         "_is_blocked",
+        "_is_closed",
         "_is_ended",
         "_is_taking_in",
         "_is_within",
@@ -124,6 +125,7 @@ class TLSStream:
         self._has_input = False  # whether ciphertext, or its end, waits to be looked at
         self._is_within = False  # whether OpenSSL may hold part of a record, whose rest is still to come
         self._has_shaken_hands = False
+        self._is_closed = False
         self._has_said_bye = False
         self._plain = b""  # decrypted when nobody was receiving
         self._barren = 0  # bytes that came then without data
@@ -172,6 +174,9 @@ class TLSStream:
                     self._answer()
                 if not data:
                     barren = _checked_barren(barren + len(sealed))
+            if not data and self._is_closed:
+                # A peer that answers our farewell has not said that it was done.
+                raise ReadError("the connection was closed here")
             return data
         finally:
             self._reading.release()
@@ -347,6 +352,7 @@ class TLSStream:
         self._stream.watch(on_readable)
 
     def close(self, farewell: bytes = b"") -> None:
+        self._is_closed = True
         last = b""
         try:
             with self._lock:

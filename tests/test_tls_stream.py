@@ -293,6 +293,28 @@ async def test_a_second_receiver_is_turned_away_and_holds_up_nobody(world: World
             stream.close()
 
 
+@pytest.mark.parametrize("layers", [1, 2])
+async def test_closing_ends_the_wait_of_who_receives(world: World, ca: CertificateAuthority, layers: int) -> None:
+    def script(conn: Conn) -> None:
+        for _ in range(layers):
+            conn.start_tls(ca.server_context())
+        conn.wait_closed()
+
+    with ScriptedPeer(script) as peer:
+        stream: Stream = await connect(world, peer)
+        tls: list[TLSStream] = []
+        for _ in range(layers):
+            tls.append(await secure(world, stream, ca.client_context()))
+            stream = tls[-1]
+        async with world.tasks() as tasks:
+            receiver = tasks.start(lambda: stream.receive(100, deadline(world)))
+            await world.until(tls[0]._reading.locked)
+            stream.close()
+            with pytest.raises(ReadError):
+                await receiver.outcome()
+        await world.until(lambda: peer.open_connections == 0)
+
+
 # What has come while nobody read
 
 
