@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import signal
 import socket
 import sys
@@ -71,15 +72,7 @@ def attempts(port: int) -> int:
     lines = [line for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text().splitlines()[1:]]
     return sum(
         fields[3] == syn_sent and int(fields[2].rpartition(":")[2], 16) == port for fields in map(str.split, lines)
-    ) - _fillers(port)
-
-
-def _fillers(port: int) -> int:
-    """Those with which `black_hole` has seen that it is full."""
-    return _FILLERS.get(port, 0)
-
-
-_FILLERS: dict[int, int] = {}
+    )
 
 
 def info_of(response: httpcore.Response) -> StreamInfo:
@@ -88,17 +81,19 @@ def info_of(response: httpcore.Response) -> StreamInfo:
     return info
 
 
-async def connect_seconds(world: World, network: Network, port: int) -> float:
-    """At its best of some tries, each with a pool that knows nothing yet: this machine does other things, too."""
-    best = 100.0
-    for _ in range(6):
+async def assert_connects(world: World, network: Network, port: int, least: float, most: float) -> None:
+    """Within so many seconds, at the best of some tries, each with a pool that knows nothing yet: this machine does
+    other things, too."""
+    best = math.inf
+    for _ in range(10):
         response = await world.pool(network=network).request("GET", f"http://name.test:{port}/")
         seconds = info_of(response).connect_seconds
         assert seconds is not None
+        assert seconds >= least
         best = min(best, seconds)
-        if best < DELAY + 0.15:
-            break
-    return best
+        if best < most:
+            return
+    raise AssertionError(f"it took {best} s and more")
 
 
 # P46: who does not answer keeps nobody waiting
@@ -106,7 +101,7 @@ async def connect_seconds(world: World, network: Network, port: int) -> float:
 
 async def test_p46_a_first_address_that_is_a_black_hole_costs_a_quarter_of_a_second(world: World) -> None:
     with ScriptedPeer(hello) as peer, black_holes(peer.port, "127.0.0.2"):
-        assert DELAY <= await connect_seconds(world, to("127.0.0.2", "127.0.0.1"), peer.port) < DELAY + 0.15
+        await assert_connects(world, to("127.0.0.2", "127.0.0.1"), peer.port, DELAY, DELAY + 0.15)
 
 
 @needs_ipv6
@@ -115,7 +110,7 @@ async def test_l_eyeballs_a_family_that_is_a_black_hole_costs_a_quarter_of_a_sec
     world: World, hole: str, good: str
 ) -> None:
     with ScriptedPeer(hello, host=good) as peer, black_holes(peer.port, hole):
-        assert DELAY <= await connect_seconds(world, to(hole, good), peer.port) < DELAY + 0.15
+        await assert_connects(world, to(hole, good), peer.port, DELAY, DELAY + 0.15)
 
 
 @needs_ipv6
@@ -145,14 +140,13 @@ async def test_l_eyeballs_both_families_refuse_and_one_error_says_so(world: Worl
 
 async def test_l_eyeballs_an_address_that_refuses_makes_room_for_the_next_at_once(world: World) -> None:
     with ScriptedPeer(hello) as peer:
-        assert await connect_seconds(world, to(NOBODY, "127.0.0.10", "127.0.0.1"), peer.port) < DELAY
+        await assert_connects(world, to(NOBODY, "127.0.0.10", "127.0.0.1"), peer.port, 0, DELAY)
 
 
 async def test_l_eyeballs_a_refusal_beside_an_attempt_that_goes_on_makes_room_too(world: World) -> None:
     """The second attempt begins after the delay, and the third at once, as the second is refused."""
     with ScriptedPeer(hello) as peer, black_holes(peer.port, "127.0.0.2"):
-        seconds = await connect_seconds(world, to("127.0.0.2", NOBODY, "127.0.0.1"), peer.port)
-        assert DELAY <= seconds < DELAY + 0.15
+        await assert_connects(world, to("127.0.0.2", NOBODY, "127.0.0.1"), peer.port, DELAY, DELAY + 0.15)
 
 
 async def test_l_eyeballs_silence_and_refusals_together_are_a_timeout_that_tells_of_each(world: World) -> None:
@@ -190,9 +184,7 @@ async def test_l_eyeballs_a_connection_says_how_long_it_took(world: World) -> No
 def two_holes() -> Iterator[int]:
     """A port at which 127.0.0.2 and 127.0.0.3 are black holes."""
     with black_hole("127.0.0.2") as (_, port), black_hole("127.0.0.3", port):
-        _FILLERS[port] = attempts(port)
         yield port
-        del _FILLERS[port]
 
 
 @needs_proc

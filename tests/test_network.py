@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import resource
 import socket
 import stat
 import time
@@ -18,6 +17,7 @@ import pytest
 import httpcore
 from httpcore import ConnectError, ConnectTimeout, Limits, Network, Timeout
 from tests.support.black_hole import black_hole as another_black_hole
+from tests.support.descriptors import no_more_descriptors
 from tests.support.peer import Conn, ScriptedPeer
 from tests.support.tls import CertificateAuthority
 from tests.support.worlds import World, can_cancel_worlds, only_worlds
@@ -383,24 +383,6 @@ async def test_l_emfile_a_local_address_that_is_not_ours_is_a_connect_error(worl
 # When the system has no more
 
 
-@contextlib.contextmanager
-def no_more_descriptors() -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    held: list[int] = []
-    try:
-        # The limit is on numbers, so the gaps below it are filled.
-        top = max(int(name) for name in os.listdir("/proc/self/fd")) + 8
-        while (descriptor := os.open(os.devnull, os.O_RDONLY)) < top:
-            held.append(descriptor)
-        held.append(descriptor)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptor + 1, hard))
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        for descriptor in held:
-            os.close(descriptor)
-
-
 async def test_l_emfile_too_many_open_files_is_a_connect_error_and_the_pool_works_as_before(world: World) -> None:
     http = world.pool(limits=Limits(max_connections=1))
     with ScriptedPeer(hello) as peer:
@@ -410,6 +392,21 @@ async def test_l_emfile_too_many_open_files_is_a_connect_error_and_the_pool_work
         await world.until(lambda: peer.connections[0].socket.sock.fileno() < 0)
         with no_more_descriptors(), pytest.raises(ConnectError, match=r"no connection to .*: Too many open files"):
             await http.request("GET", peer.url)
+        assert http.connections == []
+        assert (await http.request("GET", peer.url)).body == b"hello"
+
+
+async def test_l_emfile_an_attempt_that_gets_no_descriptor_does_not_end_the_one_that_runs(world: World) -> None:
+    holes = ("127.0.0.2", "127.0.0.3")
+    with ScriptedPeer(hello) as peer, black_holes(peer.port, *holes):
+        http = world.pool(network=to(*holes), timeout=Timeout(30, connect=1))
+        await http.request("GET", peer.url)  # modules that are loaded meanwhile are files as well
+        await http.close_idle()
+        await world.until(lambda: peer.connections[0].socket.sock.fileno() < 0)
+        with no_more_descriptors(but=1), pytest.raises(ConnectTimeout, match="none of 2 addresses") as caught:
+            await http.request("GET", f"http://name.test:{peer.port}/")
+        assert f"127.0.0.3:{peer.port}: Too many open files" in str(caught.value)
+        assert f"127.0.0.2:{peer.port} in time" in str(caught.value)
         assert http.connections == []
         assert (await http.request("GET", peer.url)).body == b"hello"
 
