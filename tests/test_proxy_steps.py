@@ -380,7 +380,7 @@ async def test_m_close_race_closing_the_pool_ends_what_is_on_its_way_through_a_p
         step(conn)
         assert conn.wait_closed()
 
-    with ProxyPeers(kind, ca, script) as peers:
+    with ProxyPeers(kind, ca, script, expect_disconnect=True) as peers:
         http = peers.one_slot(world)
         async with world.tasks() as tasks:
             # The longest that it may take where nothing can break off a dial.
