@@ -44,6 +44,6 @@ class HttptoolsEngine(HTTP11Engine):
             if not head.is_complete:  # otherwise it has read 101, and stops because what follows is not HTTP
                 raise RemoteProtocolError(f"the response head is not valid: {exc}") from exc
         pairs = head.pairs
-        if b"\t" in raw:  # llhttp strips blanks, but leaves tabs at the end
+        if b" \r" in raw or b"\t" in raw:  # llhttp leaves some of the blanks at the end of a value
             pairs = [(name, value.rstrip(b" \t")) for name, value in pairs]
         return ResponseHead(parser.get_status_code(), head.reason, raw[5:8], Headers(pairs), dict(pairs))

@@ -75,6 +75,12 @@ REFERENCES = [
     Row("length", _plain(b"server: x"), body=b"hi", headers=((b"server", b"x"), (b"content-length", b"2"))),
     Row("length_0", _head(b"content-length: 0")),
     Row("length_before_others", _head(b"content-length: 5", b"x: y") + b"hello", body=b"hello"),
+    Row(
+        "blanks_around_values",
+        _plain(b"x:! ", b"y: a \t ", b"z:\t"),
+        body=b"hi",
+        headers=((b"x", b"!"), (b"y", b"a"), (b"z", b""), (b"content-length", b"2")),
+    ),
     Row("no_reason", _plain(first=b"HTTP/1.1 200"), reason=b"", body=b"hi"),
     Row("empty_reason", _plain(first=b"HTTP/1.1 200 "), reason=b"", body=b"hi"),
     Row(
