@@ -681,3 +681,33 @@ async def a_promise_integrity_is_checked_or_refused(world: World, server: str) -
         await world.raises(httpcore.LocalProtocolError, request)
     else:
         assert (await request).body == b"hello"
+
+
+@needs("jspi")
+async def a_promise_blocking_requests_of_several_tasks_run_at_once(world: World, server: str) -> None:
+    from pyodide.ffi import run_sync
+
+    http = httpcore.SyncConnectionPool()
+
+    async def send() -> None:
+        assert http.request("GET", f"{server}/slow?delay=0.5").body == b"slow"
+
+    start = time.monotonic()
+    run_sync(asyncio.wait_for(asyncio.gather(*(send() for _ in range(4))), 20))
+    assert time.monotonic() - start < 1.6
+    assert http.stats().active == 0
+
+
+@needs("worker")
+async def a_promise_memory_of_any_size_hands_over_every_byte(world: World, server: str) -> None:
+    from httpcore._javascript import worker
+
+    http, usual = world.pool(timeout=60), worker._MEMORY_BYTES
+    expected = hashlib.sha256((_PERIOD * 20_000)[:5_000_000]).digest()
+    try:
+        for size in (1021, 4096, 65_536):
+            worker._MEMORY_BYTES = size
+            response = await http.request("GET", f"{server}/bytes/5000000")
+            assert hashlib.sha256(response.body).digest() == expected, size
+    finally:
+        worker._MEMORY_BYTES = usual
