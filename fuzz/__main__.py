@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
+import time
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import atheris
 
-from .targets import load
+from .targets import Target, load
 
 _SEARCHED = ["httpcore", "h11", "h2", "hpack", "hyperframe", "idna"]
 # What one input may take, which is much more than any takes on a busy machine, and what a process may hold: a search
@@ -16,6 +20,20 @@ _SEARCHED = ["httpcore", "h11", "h2", "hpack", "hyperframe", "idna"]
 _SECONDS_AN_INPUT = 10
 _MEGABYTES = 1024
 _LONGEST = 4096
+
+
+def _checking(target: Target, finding: Path) -> Callable[[bytes], None]:
+    def check(data: bytes) -> None:
+        try:
+            target.check(data)
+        except BaseException:
+            # At once: libFuzzer would do so at the end of the process, before which its own alarm may come.
+            traceback.print_exc()
+            finding.write_bytes(data)
+            print(f"\nwritten to {finding}: {data!r}", flush=True)
+            os._exit(1)
+
+    return check
 
 
 def main(name: str, seconds: str, findings: str) -> None:
@@ -34,7 +52,8 @@ def main(name: str, seconds: str, findings: str) -> None:
             "verbosity": 0,
             "print_final_stats": 1,
         }
-        atheris.Setup([sys.argv[0], *(f"-{key}={value}" for key, value in options.items()), corpus], target.check)
+        check = _checking(target, Path(findings) / f"{name}-{time.time_ns()}")
+        atheris.Setup([sys.argv[0], *(f"-{key}={value}" for key, value in options.items()), corpus], check)
         atheris.Fuzz()
 
 

@@ -96,7 +96,8 @@ def _outcome(method: bytes, said: list[bytes]) -> tuple[object, ...]:
     assert len(goaways) == bool(error), (goaways, error)
     if not error and method == b"POST":
         engine.send_data(3, memoryview(_UPLOAD), True) if _is_open(told, 3) else None
-    return told.events, error, output, engine.max_streams, engine.take_output()
+    # Of an error only that there is one: its words show as much of what is wrong as had come.
+    return told.events, bool(error), output, engine.max_streams, engine.take_output()
 
 
 def _is_open(told: _Told, stream_id: int) -> bool:

@@ -11,12 +11,14 @@ from httpcore._engines import is_installed
 from httpcore._request import Request
 from tests.support.engine_outcomes import new_engine
 
-__all__ = ["check", "seeds"]
+__all__ = ["LONGEST_MESSAGE", "check", "seeds"]
 
 T = TypeVar("T", str, bytes)
 
 _ENGINES = [name for name in ("h11", "httptools", "zttp") if is_installed(name)]
 _REFUSED = (httpcore.InvalidURL, httpcore.UnsupportedProtocol, httpcore.LocalProtocolError)
+# Eighty characters of what was passed, each of which may need ten to be shown, twice, and our own words.
+LONGEST_MESSAGE = 2000
 _SENT_TARGET = re.compile(rb"[/?][\x21-\x7e]*")
 _HOST = re.compile(r"[a-z0-9._-]{1,254}|[0-9a-f:.]+(%[A-Za-z0-9._~-]+)?")
 _URLS = (
@@ -33,6 +35,7 @@ _URLS = (
     "http://a:99999/",
     "http://\u2488.example/\ud800",
     "//a/b",
+    "http://" + "\U0010fffd" * 200 + "/",
 )
 _HEADERS = (
     "host:a",
@@ -56,6 +59,8 @@ def seeds() -> Iterator[bytes]:
         yield b"\x02" + header.encode("utf-8", "surrogatepass")
     for method in ("GET", "PROPFIND", "g t", "CONNECT"):
         yield b"\x03" + method.encode()
+    for target in ("*", "/a b", "http://user@host/", "host:443", "/\u00e4"):
+        yield b"\x04" + target.encode()
 
 
 def check(data: bytes) -> None:
@@ -67,6 +72,8 @@ def check(data: bytes) -> None:
         _check_request(b"POST", *_pair(raw.partition(b":")))
     elif kind == b"\x03":
         _check_request(text, "a", "b")
+    elif kind == b"\x04":
+        _check_request("POST", "a", "b", raw)
     else:
         _check_url(text)
         _check_url(raw)
@@ -89,7 +96,7 @@ def _check_url(text: str | bytes) -> None:
     try:
         url = httpcore.URL(text)
     except _REFUSED as exc:
-        assert len(str(exc)) < 500, exc
+        assert len(str(exc)) < LONGEST_MESSAGE, exc
         return
     assert _SENT_TARGET.fullmatch(url.target), url.target
     assert _HOST.fullmatch(url.host), url.host
@@ -102,29 +109,25 @@ def _check_proxy(text: str) -> None:
     try:
         proxy = httpcore.Proxy(text)
     except _REFUSED as exc:
-        assert len(str(exc)) < 500, exc
+        assert len(str(exc)) < LONGEST_MESSAGE, exc
         return
     shown = repr(proxy)
     for secret in proxy.auth or ():
         assert len(secret) < 8 or secret.decode("latin-1") not in shown
 
 
-def _check_request(method: str | bytes, name: str | bytes, value: str | bytes) -> None:
-    """It is refused, or makes a head in which the header is one line, as it was written, by every engine."""
+def _check_request(method: str | bytes, name: str | bytes, value: str | bytes, target: bytes = b"/a?b") -> None:
+    """It is refused, or makes a head of every line as it was written, by every engine."""
+    headers = [(name, value), ("Host", "example.org")]
     try:
-        request = Request(method, "http://example.org/a?b", [(name, value)], b"body")
+        request = Request(method, "http://example.org/", headers, b"body", extensions={"target": target})
     except _REFUSED as exc:
-        assert len(str(exc)) < 500, exc
+        assert len(str(exc)) < LONGEST_MESSAGE, exc
         return
-    heads = {new_engine(engine).send_head(request) for engine in _ENGINES}
-    assert len(heads) == 1, heads
-    lines = heads.pop().split(b"\r\n")
-    assert lines == [
-        b"%b /a?b HTTP/1.1" % request.method,
-        *(b"%b: %b" % pair for pair in request.headers),
-        b"",
-        b"",
-    ], lines
+    lines = [b"%b %b HTTP/1.1" % (request.method, target), *(b"%b: %b" % pair for pair in request.headers), b"", b""]
+    for engine in _ENGINES:
+        head = new_engine(engine).send_head(request)
+        assert head.split(b"\r\n") == lines, (engine, head)
+    assert not re.search(rb"[\r\n\0]", b"".join(lines))
     given = tuple(part.encode("ascii") if isinstance(part, str) else part for part in (name, value))
     assert given in request.headers
-    assert not re.search(rb"[\r\n\0]", b"".join(lines))

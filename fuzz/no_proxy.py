@@ -9,6 +9,8 @@ import httpcore
 from httpcore._proxy_environment import EnvironmentProxies
 from httpcore._urls import Origin
 
+from .inputs import LONGEST_MESSAGE
+
 __all__ = ["check", "seeds"]
 
 _PROXY = "http://proxy.example:3128"
@@ -54,7 +56,7 @@ def _check_proxy(text: str) -> None:
         proxies = EnvironmentProxies({"ALL_PROXY": text, "NO_PROXY": text})
     except httpcore.InvalidURL as exc:
         assert "ALL_PROXY" in str(exc)
-        assert len(str(exc)) < 500
+        assert len(str(exc)) < LONGEST_MESSAGE
         return
     for url in proxies.urls:
         with contextlib.suppress(httpcore.LocalProtocolError):  # credentials that cannot be sent

@@ -257,7 +257,8 @@ def _idna(name: str) -> str:
     try:
         return idna.encode(name, uts46=True, std3_rules=True).decode("ascii")
     except (idna.IDNAError, UnicodeError) as exc:
-        raise InvalidURL(f"the host {name[:80]!r} is not a valid internationalised name: {exc}") from exc
+        reason = str(exc)[:80]  # it may show all of a label
+        raise InvalidURL(f"the host {name[:80]!r} is not a valid internationalised name: {reason}") from exc
 
 
 def _ipv6(literal: str) -> str:

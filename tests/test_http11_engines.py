@@ -192,6 +192,13 @@ def test_p30_a_request_head_is_sent_as_it_was_given(engine: str) -> None:
     )
 
 
+def test_p30_order_and_spelling_are_kept_where_a_library_would_mend_them(engine: str) -> None:
+    headers = ((b"a", b"b"), (b"Transfer-Encoding", b"chUnked"), (b"Host", b"x"))
+    assert new_engine(engine).send_head(Sent(b"PUT", headers=headers, is_chunked=True)) == (
+        b"PUT / HTTP/1.1\r\na: b\r\nTransfer-Encoding: chUnked\r\nHost: x\r\n\r\n"
+    )
+
+
 def test_a_chunked_request_with_trailers(engine: str) -> None:
     writer = new_engine(engine)
     headers = ((b"host", b"x"), (b"transfer-encoding", b"chunked"))

@@ -301,6 +301,14 @@ def test_j_url_idna_what_is_no_name_is_refused(host: str) -> None:
         URL(f"http://{host}/")
 
 
+@pytest.mark.parametrize("character", ["\u00a0", "\U0010fffd"])
+def test_j_url_idna_a_message_shows_little_of_a_long_name(character: str) -> None:
+    """idna's own shows all of a label, each character of which may take ten to be shown."""
+    with pytest.raises(InvalidURL) as caught:
+        URL(f"http://{character * 200}/")
+    assert len(str(caught.value)) < 80 * 10 + 200
+
+
 @given(strategies.text(max_size=30))
 def test_whatever_the_host_is_the_error_is_ours_and_the_result_is_safe(host: str) -> None:
     try:

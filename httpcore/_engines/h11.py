@@ -23,7 +23,8 @@ class H11Engine(HTTP11Engine):
 
     def _write_head(self, request: RequestHead) -> bytes:
         self._connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=self.max_header_bytes)
-        return self._send(h11.Request(method=request.method, target=request.target, headers=list(request.headers)))
+        self._send(h11.Request(method=request.method, target=request.target, headers=list(request.headers)))
+        return super()._write_head(request)  # h11 would put the host first, and write `chunked` in its own way
 
     def send_data(self, data: bytes) -> bytes:
         return self._send(h11.Data(data=data))
