@@ -26,6 +26,8 @@ _FACTS: dict[tuple[str, str, str], set[str]] = {
     ("node", "", "async"): {"node", "fetch", *_ALL},
     ("node", "", "blocking"): {"node", "worker", *_ALL},
     ("node-jspi", "", "jspi"): {"node", "jspi", *_ALL},
+    ("node24", "", "async"): {"node", "fetch", *_ALL},
+    ("node24", "", "blocking"): {"node", "worker", *_ALL},
     ("deno", "", "async"): {"deno", "fetch", *_ALL},
     ("deno", "", "jspi"): {"deno", "jspi", *_ALL},
     ("deno", "", "blocking"): {"deno", "worker", *_ALL},

@@ -711,3 +711,26 @@ async def a_promise_memory_of_any_size_hands_over_every_byte(world: World, serve
             assert hashlib.sha256(response.body).digest() == expected, size
     finally:
         worker._MEMORY_BYTES = usual
+
+
+@needs("streams_up")
+async def a_promise_a_server_that_takes_nothing_holds_the_body_for_a_time(world: World, server: str) -> None:
+    http, taken, closed = world.pool(), [0], asyncio.Event()
+
+    def parts() -> Iterator[bytes]:
+        try:
+            while taken[0] < 2000:
+                taken[0] += 1
+                yield b"x" * 65_536
+        finally:
+            closed.set()
+
+    timeout = httpcore.Timeout(20, write=0.5)
+    exc = await world.raises(
+        httpcore.WriteTimeout, http.request("POST", f"{server}/slow?delay=15", body=parts(), timeout=timeout)
+    )
+    assert "127.0.0.1" in str(exc), exc
+    assert taken[0] < 500, taken  # what the kernels of both sides and the runtime hold
+    if world.is_async:
+        await asyncio.wait_for(closed.wait(), 5)  # by the task that reads it
+    assert closed.is_set() or world.name == "jspi"

