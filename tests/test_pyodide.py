@@ -38,6 +38,9 @@ _FACTS: dict[tuple[str, str, str], set[str]] = {
     ("chromium", "worker", "blocking"): {"browser", "xhr", "timeouts"},
     ("chromium", "isolated", "jspi"): {"browser", "jspi", "streams_down", "timeouts"},
     ("chromium", "isolated", "blocking"): {"browser", "worker", "streams_down", "timeouts"},
+    ("firefox", "main", "async"): {"browser", "fetch", "streams_down", "timeouts"},
+    ("firefox", "isolated", "blocking"): {"browser", "worker", "streams_down", "timeouts"},
+    ("firefox", "worker", "blocking"): {"browser", "xhr", "timeouts"},
 }
 # A helper thread of a browser starts when blocking code has let go; until then requests are sent otherwise.
 _TRIES = 100
@@ -136,7 +139,7 @@ def test_blocking_code_on_the_main_thread_of_a_page_is_told_its_limits_once(name
 @pytest.mark.time_limit(200)
 @pytest.mark.parametrize("name", [pytest.param("chromium", marks=_marks("chromium"))])
 def test_a_visitor_of_the_live_page_tries_the_library_in_it(name: str, tmp_path: Path) -> None:
-    node, _, chromium = commands()[name]
+    node, _, _, chromium = commands()[name]
     serve = [sys.executable, str(FOLDER.parents[2] / "examples" / "pyodide" / "serve.py"), "0"]
     with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as server:
         try:

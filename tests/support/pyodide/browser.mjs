@@ -1,4 +1,4 @@
-// Chromium: the same lines of JSON as node.mjs. A request names a place: "main" (the main thread of a page), "worker", or
+// browser.mjs NAME PROGRAM, for Chromium or Firefox: the same lines of JSON as node.mjs. A request names a place: "main" (the main thread of a page), "worker", or
 // "isolated" (a worker of a page that is cross-origin isolated). Each place starts when it is first named.
 
 import fs from "node:fs";
@@ -7,6 +7,7 @@ import path from "node:path";
 import process from "node:process";
 import readline from "node:readline";
 import { chromium } from "playwright-core";
+import puppeteer from "puppeteer-core";
 
 const FOLDER = import.meta.dirname ?? path.dirname(new URL(import.meta.url).pathname);
 const TYPES = { ".html": "text/html", ".mjs": "text/javascript", ".wasm": "application/wasm", ".json": "application/json" };
@@ -30,10 +31,15 @@ function serve(request, response) {
   fs.readFile(file, (error, data) => response.writeHead(error ? 404 : 200, headers).end(data));
 }
 
+// Playwright drives no Firefox but its own, and puppeteer does, by WebDriver BiDi.
+const LAUNCH = {
+  chromium: (executablePath) => chromium.launch({ executablePath, args: ["--disable-gpu", "--disable-quic"] }),
+  firefox: (executablePath) => puppeteer.launch({ browser: "firefox", executablePath, headless: true }),
+};
 const places = new Map();
 
 async function open(browser, origin, place) {
-  const page = await (await browser.newContext()).newPage();
+  const page = await browser.newPage();
   page.on("pageerror", (error) => console.error(error.message));
   await page.goto(`${origin}${place === "isolated" ? "/isolated" : ""}/page.html`);
   await page.evaluate(async (inWorker) => {
@@ -58,6 +64,9 @@ async function open(browser, origin, place) {
 
 const answer = (value) => fs.writeSync(1, JSON.stringify(value) + "\n");
 
+// Whoever asked is gone, perhaps in the middle of an answer.
+process.stdin.once("end", () => setTimeout(() => process.exit(1), 8_000).unref());
+
 let browser, origin;
 for await (const line of readline.createInterface({ input: process.stdin })) {
   const request = JSON.parse(line);
@@ -67,8 +76,9 @@ for await (const line of readline.createInterface({ input: process.stdin })) {
       const server = http.createServer(serve).listen(0, "127.0.0.1");
       await new Promise((resolve) => server.once("listening", resolve));
       origin = `http://127.0.0.1:${server.address().port}`;
-      browser = await chromium.launch({ executablePath: process.argv[2], args: ["--disable-gpu", "--disable-quic"] });
-      answer({ browser: browser.version(), origin });
+      const [, , name, executablePath] = process.argv;
+      browser = await LAUNCH[name](executablePath);
+      answer({ browser: await browser.version(), origin });
       continue;
     }
     const { place } = request;

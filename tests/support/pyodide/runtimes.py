@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,16 @@ class Runtime:
         assert "error" not in answer, f"in {self.name} {place}, {world}:\n{answer['error']}"
         return answer["result"]
 
+    def end(self) -> None:
+        """Let it close its browser. What is blocked does not hear that its stdin has ended."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+
     def ask(self, request: object, seconds: float) -> dict[str, Any]:
         stdin = self._process.stdin
         assert stdin is not None
@@ -101,8 +111,9 @@ def commands() -> dict[str, Sequence[str]]:
             found["node24"] = (str(Path(newer.origin).parent / "bin" / "node"), runner)
         if deno := shutil.which("deno", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"):
             found["deno"] = (deno, "run", "--allow-all", "--no-prompt", runner)
-        if (chromium := shutil.which("chromium")) and (_MODULES / "playwright-core").is_dir():
-            found["chromium"] = (node, str(FOLDER / "browser.mjs"), chromium)
+        for name, program in (("chromium", "chromium"), ("firefox", "firefox-esr")):
+            if (browser := shutil.which(program)) and (_MODULES / "puppeteer-core").is_dir():
+                found[name] = (node, str(FOLDER / "browser.mjs"), name, browser)
     return found
 
 
@@ -122,8 +133,8 @@ def start_runtime(name: str, wheel: Path, log: Path) -> Iterator[Runtime]:
             commands()[name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, cwd=FOLDER
         )
     with process:
+        runtime = Runtime(name, process)
         try:
-            runtime = Runtime(name, process)
             hello = {"wheels": [str(wheel)], "behaviours": str(FOLDER / "behaviours.py")}
             try:
                 runtime.ask(hello, _START_SECONDS)
@@ -131,4 +142,4 @@ def start_runtime(name: str, wheel: Path, log: Path) -> Iterator[Runtime]:
                 raise RuntimeError(f"{name} did not start:\n{log.read_text()[-4000:]}") from exc
             yield runtime
         finally:
-            process.kill()
+            runtime.end()
