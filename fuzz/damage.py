@@ -46,6 +46,15 @@ def _insert(data: bytes, at: int, chance: random.Random) -> bytes:
 _WAYS: tuple[Callable[[bytes, int, random.Random], bytes], ...] = (_cut, _drop, _repeat, _change, _flip, _insert)
 
 
+def _place(data: bytes, chance: random.Random) -> int:
+    """Anywhere, or as often at the end of a line or of a name, where parsers differ."""
+    at = chance.randint(0, len(data))
+    if chance.random() < 0.5:
+        return at
+    found = data.find(chance.choice((b"\r", b":")), at)
+    return at if found < 0 else found + chance.randint(0, 1)
+
+
 def damaged(target: Target, count: int, seed: int) -> Iterator[bytes]:
     """So many inputs: seeds that were damaged once to four times, some grafted on another."""
     chance, seeds = random.Random(seed), list(target.seeds())
@@ -55,5 +64,5 @@ def damaged(target: Target, count: int, seed: int) -> Iterator[bytes]:
             other = chance.choice(seeds)
             data = data[: chance.randint(2, max(2, len(data)))] + other[chance.randint(2, max(2, len(other))) :]
         for _ in range(chance.randint(1, 4)):
-            data = chance.choice(_WAYS)(data, chance.randint(0, len(data)), chance)
+            data = chance.choice(_WAYS)(data, _place(data, chance), chance)
         yield data[:_LONGEST]
