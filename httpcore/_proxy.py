@@ -174,7 +174,7 @@ def _proxy_of(url: str) -> Proxy:
 
 
 def _userinfo(userinfo: str | None) -> tuple[bytes, bytes] | None:
-    if userinfo is None:
+    if not userinfo:
         return None
     user, _, password = userinfo.partition(":")
     return unquote_to_bytes(user), unquote_to_bytes(password)
