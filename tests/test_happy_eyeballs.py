@@ -253,7 +253,7 @@ async def test_p47_more_addresses_than_run_at_once_are_all_tried_in_time(world: 
                 most = max(most, attempts(peer.port) - before)
                 await world.sleep(0.1)
             assert (await task.outcome()).body == b"hello"
-        assert 4 <= most <= 8
+        assert 4 <= most <= 8 + 1  # one that ends while the table is read may be seen beside the next
 
 
 async def test_a_timeout_that_is_over_begins_nothing_that_lasts(world: World) -> None:
