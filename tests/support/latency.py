@@ -1,7 +1,4 @@
-"""A long line to a server near by: a relay that holds each byte back for a while, both ways, and never says no.
-
-Its bandwidth is unlimited, so that what takes long through it is what waits for the other side.
-"""
+"""A long line to a server near by: a relay that holds each byte back for a while, both ways, and never says no."""
 
 from __future__ import annotations
 
@@ -34,18 +31,20 @@ class Line:
 
 
 @contextmanager
-def long_line(origin: str, one_way: float) -> Iterator[Line]:
+def long_line(origin: str, one_way: float, bytes_per_second: float) -> Iterator[Line]:
     """A relay to the server at `origin`.
 
     Args:
         one_way: seconds that each byte is on its way, there or back.
+        bytes_per_second: how many of them each connection carries, there or back. What takes longer has waited for
+            the other side.
     """
     server = urlsplit(origin)
     assert server.port is not None
     bell, ringer = socket.socketpair()
     with socket.create_server(("127.0.0.1", 0)) as listener, closing(bell), closing(ringer):
         line = Line(f"{server.scheme}://127.0.0.1:{listener.getsockname()[1]}")
-        relay = _Relay(listener, bell, (str(server.hostname), server.port), one_way, line)
+        relay = _Relay(listener, bell, (str(server.hostname), server.port), one_way, bytes_per_second, line)
         thread = threading.Thread(target=relay.run, name="relay")
         thread.start()
         try:
@@ -63,9 +62,10 @@ class _Way:
         self.sink = sink
         self.said = said
         self.is_open = True
+        self._is_free_at = -math.inf
         self.pending: deque[tuple[float, bytes]] = deque()
 
-    def take(self, due: float) -> None:
+    def take(self, now: float, one_way: float, bytes_per_second: float) -> None:
         try:
             data = self.source.recv(_RECEIVE)
         except OSError:
@@ -73,7 +73,8 @@ class _Way:
         if self.said is not None:
             self.said += data
         self.is_open = bool(data)
-        self.pending.append((due, data))
+        self._is_free_at = max(now, self._is_free_at) + len(data) / bytes_per_second
+        self.pending.append((self._is_free_at + one_way, data))
 
     def hand_over(self) -> None:
         due, data = self.pending.popleft()
@@ -89,12 +90,19 @@ class _Way:
 
 class _Relay:
     def __init__(
-        self, listener: socket.socket, bell: socket.socket, server: tuple[str, int], one_way: float, line: Line
+        self,
+        listener: socket.socket,
+        bell: socket.socket,
+        server: tuple[str, int],
+        one_way: float,
+        bytes_per_second: float,
+        line: Line,
     ) -> None:
         self._listener = listener
         self._bell = bell
         self._server = server
         self._one_way = one_way
+        self._bytes_per_second = bytes_per_second
         self._line = line
         self._ways: list[_Way] = []
 
@@ -119,7 +127,7 @@ class _Relay:
             if source is self._listener:
                 self._accept()
             elif source is not self._bell:
-                sources[source].take(now + self._one_way)
+                sources[source].take(now, self._one_way, self._bytes_per_second)
         for sink in writable:
             sinks[sink].hand_over()
         return self._bell not in readable
