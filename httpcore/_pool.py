@@ -46,7 +46,7 @@ from ._route import Route
 from ._stats import ConnectionStats, PoolStats, describe_connections, describe_origins
 from ._streams import Backend, Event, Timer
 from ._trace import Connected, ConnectFailed, Connecting, ConnectionClosed, RequestTrace, Trace, report
-from ._tunnel import forward
+from ._tunnel import ask
 from ._urls import URL, Origin
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ class ConnectionPool:
                     head = await carrier.exchange(request, clock, on_informational)
                 else:
                     proxy = route.proxies[-1]
-                    carrier, head = await forward(connection, carrier, request, proxy, clock, backend, on_informational)
+                    carrier, head = await ask(connection, carrier, request, proxy, clock, backend, on_informational)
                 if trace is not None:
                     trace.response_started(head.status_code)
                 on_end = None if trace is None else trace.ended

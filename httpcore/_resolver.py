@@ -10,12 +10,12 @@ from __future__ import annotations
 import errno
 import inspect
 import socket
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, zip_longest
-from typing import Any, cast
+from typing import cast
 
 from ._backends.threads import Flight
 from ._clock import EARLY
@@ -140,7 +140,7 @@ class Names:
         else:
             call = partial(copy_context().run, resolver, host, port)
             answer = await backend.to_thread(call, deadline, (self, resolver, host, port))
-        ips = await _until(answer, backend, deadline) if inspect.isawaitable(answer) else answer
+        ips = await backend.until(answer, deadline) if inspect.isawaitable(answer) else answer
         return [found for ip in ips if (found := literal(ip, port)) is not None]
 
     # Families.
@@ -186,11 +186,3 @@ def literal(host: str, port: int) -> Found | None:
     except OSError:
         return None
     return socket.AF_INET, (host, port)
-
-
-async def _until(answer: Awaitable[Any], backend: Backend, deadline: float) -> Any:
-    try:
-        return await backend.until(answer, deadline)
-    finally:
-        if inspect.iscoroutine(answer):
-            answer.close()  # in blocking code nobody has awaited it

@@ -10,13 +10,14 @@ Rules that every implementation keeps:
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, NoReturn, Protocol, TypeVar
 
 from ._network import SocketOption
 
-__all__ = ["STOP_SECONDS", "Address", "Backend", "Event", "Stream", "StreamInfo", "Task", "Timer"]
+__all__ = ["STOP_SECONDS", "Address", "Backend", "Event", "Stream", "StreamInfo", "Task", "Timer", "refuse_to_await"]
 
 T = TypeVar("T")
 
@@ -202,7 +203,7 @@ class Backend(Protocol):
         the deadline; the thread is then left to itself."""
 
     async def until(self, awaitable: Awaitable[T], deadline: float) -> T:
-        """Await something of the caller's. Raises TimeoutError at the deadline."""
+        """Await something of the caller's. Raises TimeoutError at the deadline, and TypeError in blocking code."""
 
     async def resolve(self, host: str, port: int, deadline: float) -> Sequence[tuple[int, Any]]:
         """(family, address) pairs by the system's resolver. Raises OSError, TimeoutError."""
@@ -237,3 +238,12 @@ class Backend(Protocol):
 
     def call_soon_threadsafe(self, function: Callable[[], None]) -> bool:
         """Call a function soon, asked for from anywhere, a finaliser too; False where nobody would."""
+
+
+def refuse_to_await(awaitable: object) -> NoReturn:
+    """What `Backend.until` does where nothing can be awaited. Raises: TypeError."""
+    if inspect.iscoroutine(awaitable):
+        awaitable.close()  # or Python would warn that nobody has awaited it
+    raise TypeError(
+        "something to be awaited was given to the sync pool; give it to the async pool, or a plain one here"
+    )

@@ -27,7 +27,7 @@ from ._request import InformationalCallback, Request
 from ._socks import handshake
 from ._streams import Backend, Stream, StreamInfo
 
-__all__ = ["connect_tunnel", "forward", "socks_tunnel"]
+__all__ = ["ask", "connect_tunnel", "socks_tunnel"]
 
 # NTLM needs two answers, Negotiate perhaps one more.
 _MAX_TRIES = 5
@@ -103,64 +103,45 @@ async def connect_tunnel(
 async def _connect(
     connection: Connection, stream: Stream, request: Request, proxy: Proxy, clock: Clock, backend: Backend
 ) -> Stream:
-    carrier, _ = await _ask(connection, connection.new_carrier(), request, proxy, clock, backend, _is_refused)
+    carrier, _ = await ask(connection, connection.new_carrier(), request, proxy, clock, backend, makes_tunnel=True)
     if carrier.stream is stream and not carrier.unread:
         return stream
     return _TunnelStream(carrier.stream, carrier.unread, connection, stream)
 
 
-def _is_refused(head: ResponseHead) -> bool:
-    return not 200 <= head.status_code < 300
-
-
-async def forward(
+async def ask(
     connection: Connection,
     carrier: Carrier,
     request: Request,
     proxy: Proxy,
     clock: Clock,
     backend: Backend,
-    on_informational: InformationalCallback | None,
+    on_informational: InformationalCallback | None = None,
+    makes_tunnel: bool = False,
 ) -> tuple[Carrier, ResponseHead]:
-    """Exchange head for head with a proxy that forwards the request.
+    """Exchange head for head with a proxy that reads the request itself, once more for each challenge that is answered.
+
+    Args:
+        makes_tunnel: whether the request is ours, for a tunnel, so that all but 2xx is a refusal; else the proxy
+            forwards it, and a 407 alone is its own answer.
 
     Returns: the carrier of the last try, and the head of the response.
-    Raises: ProxyError, of a 407; and what `Carrier.exchange` raises.
+    Raises: ProxyError, of a refusal; and what `Carrier.exchange` raises.
     Cancellation: as after an error, the exchange is over.
     """
-
-    def is_refused(head: ResponseHead) -> bool:
-        return head.status_code == 407
-
-    try:
-        return await _ask(connection, carrier, request, proxy, clock, backend, is_refused, on_informational)
-    except ProxyError as exc:
-        exc.request_sent = True
-        raise
-
-
-async def _ask(
-    connection: Connection,
-    carrier: Carrier,
-    request: Request,
-    proxy: Proxy,
-    clock: Clock,
-    backend: Backend,
-    is_refused: Callable[[ResponseHead], bool],
-    on_informational: InformationalCallback | None = None,
-) -> tuple[Carrier, ResponseHead]:
-    """Send a request that the proxy itself reads, and once more for each challenge that can be answered."""
     answer: Sequence[Pair] = ()
     for tries_left in reversed(range(_MAX_TRIES)):
         asked = request.forwarded(proxy.headers_for(request.headers, answer))
         head = await carrier.exchange(asked, clock, on_informational)
-        if not is_refused(head):
+        is_challenge = head.status_code == 407
+        if not (is_challenge or (makes_tunnel and not 200 <= head.status_code < 300)):
             return carrier, head
         error: ProxyError | None = None
         try:
             error = await _refusal(request, head, carrier, proxy, clock)
+            error.request_sent = not makes_tunnel
             can_try = tries_left and carrier.is_reusable and (request.body is None or request.body.is_replayable)
-            found = await _answer(error, proxy, backend, clock) if head.status_code == 407 and can_try else None
+            found = await _answer(error, proxy, backend, clock) if is_challenge and can_try else None
             if found is None:
                 raise error
             answer = found
@@ -185,9 +166,6 @@ async def _answer(error: ProxyError, proxy: Proxy, backend: Backend, clock: Cloc
             answer = await backend.until(answer, clock.total)
         except TimeoutError as exc:
             raise ReadTimeout(f"on_challenge gave no answer for the proxy {proxy} in time") from exc
-        finally:
-            if inspect.iscoroutine(answer):
-                answer.close()  # in blocking code nobody has awaited it
     return None if answer is None else encode_headers(answer)
 
 

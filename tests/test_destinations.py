@@ -20,19 +20,13 @@ from httpcore._clock import Clock
 from httpcore._config import Timeout
 from httpcore._dial import resolve
 from httpcore._resolver import Names
-from tests.support.peer import Conn, ScriptedPeer
+from tests.support.destinations import hello
+from tests.support.peer import ScriptedPeer
 from tests.support.tls import CertificateAuthority
 from tests.support.worlds import World
 
-HELLO = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
 FRESH = Limits(max_keepalive_connections=0)
 IP = IPv4Address | IPv6Address
-
-
-def hello(conn: Conn) -> None:
-    while True:
-        conn.read_request()
-        conn.send(HELLO)
 
 
 @pytest.fixture

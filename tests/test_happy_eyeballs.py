@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import signal
 import socket
@@ -23,11 +22,11 @@ from httpcore._resolver import Found, Names
 from httpcore._streams import Address
 from httpcore._sync import run
 from tests.support.black_hole import black_hole
+from tests.support.destinations import black_holes, hello, to
 from tests.support.interrupts import interrupting
-from tests.support.peer import Conn, ScriptedPeer
+from tests.support.peer import ScriptedPeer
 from tests.support.worlds import World, can_cancel_worlds, only_worlds
 
-HELLO = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
 NOBODY = "127.0.0.9"
 """A loopback address at which nothing listens, whatever the port."""
 DELAY = 0.25
@@ -46,24 +45,6 @@ def _has_ipv6() -> bool:
 
 needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6")
 needs_proc = pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="attempts are seen in /proc")
-
-
-def hello(conn: Conn) -> None:
-    while True:
-        conn.read_request()
-        conn.send(HELLO)
-
-
-def to(*ips: str) -> Network:
-    return Network(resolver=lambda host, port: ips)
-
-
-@contextlib.contextmanager
-def black_holes(port: int, *hosts: str) -> Iterator[None]:
-    with contextlib.ExitStack() as stack:
-        for host in hosts:
-            stack.enter_context(black_hole(host, port))
-        yield
 
 
 def attempts(port: int) -> int:

@@ -8,7 +8,7 @@ import re
 import socket
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,37 +16,17 @@ import pytest
 
 import httpcore
 from httpcore import ConnectError, ConnectTimeout, Limits, Network, Timeout
-from tests.support.black_hole import black_hole as another_black_hole
 from tests.support.descriptors import no_more_descriptors
+from tests.support.destinations import black_holes, hello, to
 from tests.support.peer import Conn, ScriptedPeer
 from tests.support.tls import CertificateAuthority
 from tests.support.worlds import World, can_cancel_worlds, only_worlds
 
-HELLO = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
 NOBODY = "127.0.0.9"
 """A loopback address at which nothing listens, whatever the port."""
 
 
-def hello(conn: Conn) -> None:
-    while True:
-        conn.read_request()
-        conn.send(HELLO)
-
-
-def to(*ips: str) -> Network:
-    return Network(resolver=lambda host, port: ips)
-
-
 # P47: every address is tried within one connect timeout
-
-
-@contextlib.contextmanager
-def black_holes(port: int, *hosts: str) -> Iterator[None]:
-    """Some of them, at a given port, unlike the fixture `black_hole`."""
-    with contextlib.ExitStack() as stack:
-        for host in hosts:
-            stack.enter_context(another_black_hole(host, port))
-        yield
 
 
 async def test_p47_e_connect_many_the_last_address_is_reached_within_the_connect_timeout(world: World) -> None:

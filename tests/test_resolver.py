@@ -20,18 +20,12 @@ from httpcore import ConnectError, ConnectTimeout, Limits, Network, Timeout
 from httpcore._backends import make_backend
 from httpcore._streams import Backend
 from httpcore.testing import _Delegating
-from tests.support.peer import Conn, ScriptedPeer
+from tests.support.destinations import hello
+from tests.support.peer import ScriptedPeer
 from tests.support.worlds import World, can_cancel_worlds, only_worlds
 
-HELLO = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
 FRESH = Limits(max_keepalive_connections=0)
 """Each request makes a connection of its own."""
-
-
-def hello(conn: Conn) -> None:
-    while True:
-        conn.read_request()
-        conn.send(HELLO)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from .._streams import Address, Stream, StreamInfo, Task, Timer
+from .._streams import Address, Stream, StreamInfo, Task, Timer, refuse_to_await
 from .racing import race
 from .sockets import SocketStream, describe, milliseconds, wait_for_socket, wait_for_writable
 from .threads import ask_system, in_thread
@@ -124,9 +124,7 @@ class BlockingBackend:
         return await in_thread(function, self, deadline, key)
 
     async def until(self, awaitable: Awaitable[T], deadline: float) -> T:
-        raise TypeError(
-            "something to be awaited was given to the sync pool; give it to the async pool, or a plain one here"
-        )
+        refuse_to_await(awaitable)
 
     async def resolve(self, host: str, port: int, deadline: float) -> Sequence[tuple[int, Any]]:
         return await ask_system(host, port, self, deadline)

@@ -13,7 +13,7 @@ from typing import Any, NoReturn, Protocol, TypeVar
 
 from pyodide.ffi import run_sync
 
-from .._streams import Address, Backend, Event, Stream, Timer
+from .._streams import Address, Backend, Event, Stream, Timer, refuse_to_await
 from .loop import LoopBackend
 
 __all__ = ["BlockingFetchBackend", "FetchBackend", "JavaScriptWorld", "check_interrupt"]
@@ -116,9 +116,7 @@ class BlockingFetchBackend(FetchBackend):
         return None
 
     async def until(self, awaitable: Awaitable[T], deadline: float) -> T:
-        raise TypeError(
-            "something to be awaited was given to the sync pool; give it to the async pool, or a plain one here"
-        )
+        refuse_to_await(awaitable)
 
     async def settle(self, this: Any, method: str, arguments: tuple[Any, ...], deadline: float) -> Any:
         future = getattr(this, method)(*arguments)
