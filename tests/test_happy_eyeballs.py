@@ -22,7 +22,7 @@ from httpcore._resolver import Found, Names
 from httpcore._streams import Address
 from httpcore._sync import run
 from tests.support.black_hole import black_hole
-from tests.support.destinations import black_holes, hello, to
+from tests.support.destinations import hello, peer_among_black_holes, to
 from tests.support.interrupts import interrupting
 from tests.support.peer import ScriptedPeer
 from tests.support.worlds import World, can_cancel_worlds, only_worlds
@@ -81,7 +81,7 @@ async def assert_connects(world: World, network: Network, port: int, least: floa
 
 
 async def test_p46_a_first_address_that_is_a_black_hole_costs_a_quarter_of_a_second(world: World) -> None:
-    with ScriptedPeer(hello) as peer, black_holes(peer.port, "127.0.0.2"):
+    with peer_among_black_holes("127.0.0.2") as peer:
         await assert_connects(world, to("127.0.0.2", "127.0.0.1"), peer.port, DELAY, DELAY + 0.15)
 
 
@@ -90,13 +90,13 @@ async def test_p46_a_first_address_that_is_a_black_hole_costs_a_quarter_of_a_sec
 async def test_l_eyeballs_a_family_that_is_a_black_hole_costs_a_quarter_of_a_second(
     world: World, hole: str, good: str
 ) -> None:
-    with ScriptedPeer(hello, host=good) as peer, black_holes(peer.port, hole):
+    with peer_among_black_holes(hole, host=good) as peer:
         await assert_connects(world, to(hole, good), peer.port, DELAY, DELAY + 0.15)
 
 
 @needs_ipv6
 async def test_l_eyeballs_the_family_that_answered_is_tried_first_the_next_time(world: World) -> None:
-    with ScriptedPeer(hello) as peer, black_holes(peer.port, SIX):
+    with peer_among_black_holes(SIX) as peer:
         http = world.pool(network=to(SIX, FOUR), limits=Limits(max_keepalive_connections=0))
         url = f"http://name.test:{peer.port}/"
         first = info_of(await http.request("GET", url)).connect_seconds
@@ -126,12 +126,12 @@ async def test_l_eyeballs_an_address_that_refuses_makes_room_for_the_next_at_onc
 
 async def test_l_eyeballs_a_refusal_beside_an_attempt_that_goes_on_makes_room_too(world: World) -> None:
     """The second attempt begins after the delay, and the third at once, as the second is refused."""
-    with ScriptedPeer(hello) as peer, black_holes(peer.port, "127.0.0.2"):
+    with peer_among_black_holes("127.0.0.2") as peer:
         await assert_connects(world, to("127.0.0.2", NOBODY, "127.0.0.1"), peer.port, DELAY, DELAY + 0.15)
 
 
 async def test_l_eyeballs_silence_and_refusals_together_are_a_timeout_that_tells_of_each(world: World) -> None:
-    with ScriptedPeer(hello) as peer, black_holes(peer.port, "127.0.0.2"):
+    with peer_among_black_holes("127.0.0.2") as peer:
         http = world.pool(network=to("127.0.0.2", NOBODY), timeout=Timeout(30, connect=0.6))
         with pytest.raises(ConnectTimeout, match="none of 2 addresses answered in time") as caught:
             await http.request("GET", f"http://name.test:{peer.port}/")
@@ -170,7 +170,7 @@ def two_holes() -> Iterator[int]:
 
 @needs_proc
 async def test_l_eyeballs_losers_are_closed_when_somebody_has_won(world: World) -> None:
-    with ScriptedPeer(hello) as peer, black_holes(peer.port, "127.0.0.2", "127.0.0.3"):
+    with peer_among_black_holes("127.0.0.2", "127.0.0.3") as peer:
         before = attempts(peer.port)
         http = world.pool(network=to("127.0.0.2", "127.0.0.3", "127.0.0.1"))
         assert (await http.request("GET", f"http://name.test:{peer.port}/")).body == b"hello"
@@ -225,7 +225,7 @@ async def test_p47_more_addresses_than_run_at_once_are_all_tried_in_time(world: 
     holes = [f"127.0.0.{last}" for last in range(20, 32)]
     most = 0
 
-    with ScriptedPeer(hello) as peer, black_holes(peer.port, *holes):
+    with peer_among_black_holes(*holes) as peer:
         before = attempts(peer.port)
         http = world.pool(network=to(*holes, "127.0.0.1"), timeout=Timeout(30, connect=4))
         async with world.tasks() as tasks:
@@ -304,7 +304,7 @@ class NoWriters(asyncio.SelectorEventLoop):
 
 def test_an_event_loop_without_writers_will_do() -> None:
     async def main() -> None:
-        with ScriptedPeer(hello) as peer, black_holes(peer.port, "127.0.0.2"):
+        with peer_among_black_holes("127.0.0.2") as peer:
             async with httpcore.ConnectionPool(network=to("127.0.0.2", "127.0.0.1")) as http:
                 assert (await http.request("GET", f"http://name.test:{peer.port}/")).body == b"hello"
             async with httpcore.ConnectionPool(network=to("127.0.0.2"), timeout=Timeout(connect=0.3)) as http:
@@ -317,7 +317,7 @@ def test_an_event_loop_without_writers_will_do() -> None:
 
 @only_worlds("asyncio")
 async def test_anyio_on_asyncio_races_as_well(world: World) -> None:
-    with ScriptedPeer(hello) as peer, black_holes(peer.port, "127.0.0.2", "127.0.0.3"):
+    with peer_among_black_holes("127.0.0.2", "127.0.0.3") as peer:
         http = world.pool(backend="anyio", network=to("127.0.0.2", "127.0.0.3", "127.0.0.1"))
         assert (await http.request("GET", f"http://name.test:{peer.port}/")).body == b"hello"
 

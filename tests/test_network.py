@@ -17,7 +17,7 @@ import pytest
 import httpcore
 from httpcore import ConnectError, ConnectTimeout, Limits, Network, Timeout
 from tests.support.descriptors import no_more_descriptors
-from tests.support.destinations import black_holes, hello, to
+from tests.support.destinations import hello, peer_among_black_holes, to
 from tests.support.peer import Conn, ScriptedPeer
 from tests.support.tls import CertificateAuthority
 from tests.support.worlds import World, can_cancel_worlds, only_worlds
@@ -31,7 +31,7 @@ NOBODY = "127.0.0.9"
 
 async def test_p47_e_connect_many_the_last_address_is_reached_within_the_connect_timeout(world: World) -> None:
     holes = ("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5")
-    with ScriptedPeer(hello) as peer, black_holes(peer.port, *holes):
+    with peer_among_black_holes(*holes) as peer:
         http = world.pool(network=to(*holes, "127.0.0.1"), timeout=Timeout(30, connect=2))
         began = time.monotonic()
         assert (await http.request("GET", f"http://name.test:{peer.port}/")).body == b"hello"
@@ -62,7 +62,7 @@ async def test_p47_one_error_tells_of_every_address(world: World) -> None:
 
 async def test_p47_e_connect_drop_all_of_them_silent_is_a_connect_timeout_of_one_timeout(world: World) -> None:
     holes = [f"127.0.0.{last}" for last in range(2, 9)]
-    with ScriptedPeer(hello) as peer, black_holes(peer.port, *holes):
+    with peer_among_black_holes(*holes) as peer:
         http = world.pool(network=to(*holes), timeout=Timeout(30, connect=0.4))
         began = time.monotonic()
         with pytest.raises(ConnectTimeout, match="none of 7 addresses answered in time"):
@@ -378,7 +378,7 @@ async def test_l_emfile_too_many_open_files_is_a_connect_error_and_the_pool_work
 
 async def test_l_emfile_an_attempt_that_gets_no_descriptor_does_not_end_the_one_that_runs(world: World) -> None:
     holes = ("127.0.0.2", "127.0.0.3")
-    with ScriptedPeer(hello) as peer, black_holes(peer.port, *holes):
+    with peer_among_black_holes(*holes) as peer:
         http = world.pool(network=to(*holes), timeout=Timeout(30, connect=1))
         await http.request("GET", peer.url)  # modules that are loaded meanwhile are files as well
         await http.close_idle()

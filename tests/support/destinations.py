@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from httpcore import Network
 from tests.support.black_hole import black_hole
-from tests.support.peer import Conn
+from tests.support.peer import Conn, ScriptedPeer
 
-__all__ = ["HELLO", "black_holes", "hello", "to"]
+__all__ = ["HELLO", "hello", "peer_among_black_holes", "to"]
 
 HELLO = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
 
@@ -26,9 +27,20 @@ def to(*ips: str) -> Network:
 
 
 @contextmanager
-def black_holes(port: int, *hosts: str) -> Iterator[None]:
-    """Some of them, at a given port, unlike the fixture `black_hole`."""
+def peer_among_black_holes(*holes: str, host: str = "127.0.0.1") -> Iterator[ScriptedPeer]:
+    """A peer that greets, at whose port these addresses are black holes. Another program may have the port at one of
+    them, be it for a connection that is over; then it is not ours, and another one is."""
     with ExitStack() as stack:
-        for host in hosts:
-            stack.enter_context(black_hole(host, port))
-        yield
+        while True:
+            with ExitStack() as attempt:
+                peer = attempt.enter_context(ScriptedPeer(hello, host=host))
+                try:
+                    for hole in holes:
+                        attempt.enter_context(black_hole(hole, peer.port))
+                except OSError as exc:
+                    if exc.errno != errno.EADDRINUSE:
+                        raise
+                    continue
+                stack.push(attempt.pop_all())
+            break
+        yield peer
