@@ -25,7 +25,7 @@ from httpcore.testing import Fault, Faults
 from tests.support import stories
 from tests.support.interrupts import interrupting
 from tests.support.peer import Conn, ScriptedPeer
-from tests.support.steps import Cancel, sweep
+from tests.support.steps import CERTAIN, Cancel, sweep
 from tests.support.stories import STORIES as COMMON_STORIES
 from tests.support.stories import Act, Stage, failure, get
 from tests.support.tls import CertificateAuthority
@@ -132,7 +132,7 @@ async def test_p02_a_request_can_be_cancelled_at_every_step_of(
                 cancelled += await cancel.run(lambda: STORIES[story](Stage(world, http, peers[0].origin)))
 
         await sweep(world, once)
-    assert cancelled >= 3
+    assert cancelled, "the wait for the dial is certain; answers may be there when they are waited for"
 
 
 @can_cancel_worlds
@@ -159,7 +159,7 @@ async def test_p02_waiting_in_the_queue_can_be_cancelled_at_every_step(world: Wo
                 await returned.outcome()
                 await waiter.outcome()
 
-        assert await sweep(world, once) >= 3
+        assert await sweep(world, once) >= CERTAIN
 
 
 @can_cancel_worlds
@@ -183,7 +183,7 @@ async def test_p02_a_race_between_a_dial_and_a_freed_connection_can_be_cancelled
                 # A dial that nobody needs is banked; it is no leftover, but the sockets are counted when it has ended.
                 await world.until(lambda: not http.stats().opening)
 
-        assert await sweep(world, once) >= 4
+        assert await sweep(world, once) >= CERTAIN
 
 
 @can_cancel_worlds
@@ -227,7 +227,7 @@ async def test_p02_draining_can_be_cancelled_at_every_step(world: World, ca: Cer
                 await http.request("GET", peers[0].origin)
             await world.until(lambda: not any(peer.open_connections for peer in peers))
 
-        assert await sweep(world, once) >= 2
+        assert await sweep(world, once) >= CERTAIN
 
 
 @can_cancel_worlds
@@ -361,7 +361,7 @@ async def test_p20_keyboard_interrupt_at_every_step_of_io(
                 if not faults.has_failed:
                     break
             assert not faults.open_streams
-    assert interrupted == at >= 3
+    assert interrupted == at >= 3  # connect, send, receive
 
 
 async def call_everything_back(stage: Stage, callback: Callable[..., None]) -> None:

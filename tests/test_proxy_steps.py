@@ -32,7 +32,7 @@ from tests.support.scripted_proxies import (
     serve,
 )
 from tests.support.scripted_socks import NO_AUTH, accept, greet, read_greeting, read_target, reply
-from tests.support.steps import Cancel, sweep
+from tests.support.steps import CERTAIN, Cancel, sweep
 from tests.support.tls import CertificateAuthority
 from tests.support.worlds import World, can_cancel_worlds, only_worlds
 
@@ -279,7 +279,7 @@ async def test_p02_a_request_through_a_proxy_can_be_cancelled_at_every_step(
             await http.aclose()
 
         await sweep(world, once)
-    assert cancelled >= 3
+    assert cancelled, "the wait for the dial is certain; answers may be there when they are waited for"
 
 
 @can_cancel_worlds
@@ -304,7 +304,7 @@ async def test_p02_a_chain_can_be_cancelled_at_every_step(world: World, ca: Cert
             await assert_still_works(world, http, peers)
             await http.aclose()
 
-        assert await sweep(world, once) >= 4
+        assert await sweep(world, once) >= CERTAIN
 
 
 # Faults
@@ -337,7 +337,7 @@ async def test_m_io_fail_a_fault_at_any_step_is_one_of_our_errors_and_costs_noth
         faults = Faults()
         await story(faults, None)
         steps = len(faults.steps)
-        assert steps >= 3
+        assert steps >= 3  # connect, send, receive
         for at in range(steps):
 
             def check(exc: httpcore.HTTPCoreError, at: int = at) -> None:

@@ -1,7 +1,7 @@
 """Cancel a story at any one of its steps.
 
-A step is a suspension: of the story's own task, or of one that it made the pool start, such as a dial. Steps do not
-depend on how long anything takes, so that a story has the same ones each time, give or take how its bytes were cut.
+A step is a suspension: of the story's own task, or of one that it made the pool start, such as a dial. A story has
+nearly the same ones each time: an answer that is there already is not waited for, and bytes may be cut in other ways.
 
     await sweep(world, lambda cancel: run_the_story_once(cancel))
 
@@ -19,6 +19,9 @@ from typing import Any
 import trio
 
 from .worlds import World
+
+# Steps of a story that is certain to suspend once: early and late on asyncio; on trio that step and the task's last one.
+CERTAIN = 2
 
 # More steps than any story has; a story that waits without end for its cancelling would need them.
 _MAX_STEPS = 500
