@@ -20,7 +20,7 @@ import trio
 
 from .worlds import World
 
-# Steps of a story that is certain to suspend once: early and late on asyncio; on trio that step and the task's last one.
+# Steps of a story that certainly suspends once: early and late on asyncio; on trio that one and the last of its task.
 CERTAIN = 2
 
 # More steps than any story has; a story that waits without end for its cancelling would need them.
