@@ -1,51 +1,37 @@
-"""The connection pool: carries out what `_pool_state` decides.
+"""The connection pool, as callers see it.
 
-The way of a request: `request` checks it, `_send` gets a connection and exchanges head for head on it, `Exchange` reads
-the body, and `release` takes the connection back. All changes of state are plain functions under one lock that is never
-held across I/O; closing never waits. So wherever a request is cancelled, one `except BaseException` gives back what it
-held.
+The way of a request: `request` checks it, `_send` gets a connection from the keeper and exchanges head for head on it,
+`Exchange` reads the body and gives the connection back to the keeper. Wherever the request is cancelled before there is
+an `Exchange`, the one `except BaseException` of `_send` gives back what it held.
 """
 
 from __future__ import annotations
 
 import math
-import os
-import threading
-import weakref
-from collections import deque
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from types import TracebackType
-from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Self, cast
 
-from ._backends import BackendChoice, make_backend
+from ._backends import BackendChoice
 from ._bodies import BodyTypes
-from ._carrier import Carrier, Connection
+from ._carrier import Carrier
 from ._clock import Clock
 from ._config import HTTP2, Limits, SSLConfig, Timeout, as_timeout
-from ._errors import (
-    ConnectError,
-    ConnectTimeout,
-    HTTPCoreError,
-    NetworkError,
-    PoolTimeout,
-    RemoteProtocolError,
-    TimeoutException,
-    TotalTimeout,
-)
+from ._errors import HTTPCoreError, NetworkError, RemoteProtocolError
 from ._exchange import Exchange, PoolEntry
 from ._headers import Headers, HeaderTypes
+from ._keeper import Keeper
 from ._network import Network
 from ._network_stream import NetworkStream
 from ._options import Routes, checked_decompress, make_options
-from ._pool_state import Life, PoolState, Waiter
 from ._proxy import ProxyTypes
 from ._request import InformationalCallback, Request
 from ._response import BaseResponse, Response
 from ._route import Route
-from ._stats import ConnectionStats, PoolStats, describe_connections, describe_origins
-from ._streams import Backend, Event, Timer
-from ._trace import Connected, ConnectFailed, Connecting, ConnectionClosed, RequestTrace, Trace, report
+from ._stats import ConnectionStats, PoolStats
+from ._streams import Backend
+from ._trace import RequestTrace, Trace
 from ._tunnel import ask
 from ._urls import URL, Origin
 
@@ -53,14 +39,6 @@ if TYPE_CHECKING:
     import ssl as ssl_module
 
 __all__ = ["ConnectionPool"]
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-# Idle connections are looked through no more often than this, so that the work does not grow with the requests.
-_SWEEP_SECONDS = 0.5
-# Where no event loop can be told of a forgotten response, a waiter looks for itself this often.
-_FORGOTTEN_SECONDS = 0.05
 
 
 class ConnectionPool:
@@ -124,20 +102,8 @@ class ConnectionPool:
         )
         self._routes = Routes(self._options)
         self._trace = trace
-        self._lock = threading.Lock()
-        self._state: State = self._new_state()
-        self._backend: Backend | None = None
-        self._forgotten: deque[tuple[PoolEntry, Carrier, OnEnd | None]] = deque()
-        self._timer: Timer | None = None
-        self._timer_at = math.inf
-        self._farewell: Timer | None = None
-        self._sweep_at = -math.inf
-        self._draining: list[Event] = []
+        self._keeper = Keeper(self._options)
         self._request_ids = 0
-        _pools.add(self)
-
-    def _new_state(self) -> State:
-        return PoolState(self._options.limits)
 
     # Requests.
 
@@ -182,9 +148,9 @@ class ConnectionPool:
 
         Cancellation: at any point; the connection is closed, or the HTTP/2 stream reset, and whoever waits goes on.
         """
-        backend = self._backend
+        backend = self._keeper.backend
         if backend is None or not backend.is_current():
-            backend = self._enter_world()
+            backend = self._keeper.enter_world()
         decompress = self._options.decompress if decompress is None else checked_decompress(decompress)
         accept_encoding = b"" if decompress is False else _accept_encoding()
         allow_async = backend.name != "blocking"
@@ -202,20 +168,20 @@ class ConnectionPool:
         self, request: Request, route: Route, decode: bool, clock: Clock, backend: Backend, trace: RequestTrace | None
     ) -> BaseResponse:
         """Exchange head for head, a second time where the first connection had ended before it was used."""
-        peer = route.peer
+        keeper, peer = self._keeper, route.peer
         is_resent = needs_fresh = False
         while True:
             entry: PoolEntry | None = None
             carrier: Carrier | None = None
             exchange: Exchange | None = None
             try:
-                entry = await self._acquire(route, clock, backend, needs_fresh)
+                entry = await keeper.acquire(route, clock, backend, needs_fresh)
                 connection = entry.connection
                 assert connection is not None
                 carrier = connection.new_carrier()
                 if trace is not None:
                     trace.acquired(entry.requests > 1)
-                    if entry.requests > 1 and not self._is_alive(entry):  # the hook may have taken its time
+                    if entry.requests > 1 and not keeper.is_alive(entry):  # the hook may have taken its time
                         entry = None
                         continue
                 on_informational = request.on_informational if trace is None else _informational(request, trace)
@@ -227,18 +193,20 @@ class ConnectionPool:
                 if trace is not None:
                     trace.response_started(head.status_code)
                 on_end = None if trace is None else trace.ended
-                exchange = Exchange(self, entry, carrier, clock, peer, on_end)
+                exchange = Exchange(keeper, entry, carrier, clock, peer, on_end)
                 break
             except BaseException as exc:
                 if entry is not None and exchange is None:
-                    self.release(entry, carrier is not None and carrier.is_reusable)
+                    keeper.release(entry, carrier is not None and carrier.is_reusable)
                     again = None
                     if carrier is not None and not is_resent and _may_resend(request, entry, carrier, exc):
                         again = self._routes.without_http2(route) if carrier.needs_http1 else route
                     if carrier is not None and again is not None:
                         # Where others may be stale as well; a peer that refused said so of this connection alone.
                         route, is_resent, needs_fresh = again, True, not carrier.was_refused
-                        self._note_resent(entry, exc, trace)
+                        keeper.note_resent(entry)
+                        if trace is not None and isinstance(exc, HTTPCoreError):
+                            trace.resent(exc)
                         continue
                 total = clock.explain(exc, peer) if isinstance(exc, HTTPCoreError) else None
                 if trace is not None:
@@ -251,335 +219,11 @@ class ConnectionPool:
                     del total  # or its traceback would make a cycle
         network_stream = None
         if carrier.is_switched:
-            end = partial(self._end_stream, entry, carrier, on_end)
+            end = partial(keeper.end_stream, entry, carrier, on_end)
             network_stream = NetworkStream(carrier.stream, carrier.info, carrier.unread, backend.now, peer, end)
         exchange.begin()
         extensions: dict[str, object] = {"connection": carrier.info, **carrier.extensions}
         return self._response_type(request, head, exchange, decode, extensions, network_stream)
-
-    # Getting a connection.
-
-    async def _acquire(self, route: Route, clock: Clock, backend: Backend, needs_fresh: bool) -> PoolEntry:
-        """A connection, reserved for the caller, who gives it back by `release`.
-
-        Cancellation: nothing stays reserved, and what had been given goes on to the next.
-        """
-        clock.phase = "waiting for a connection"
-        if clock.total != math.inf and clock.is_over:
-            raise TotalTimeout(f"the total timeout of {clock.timeout.total:g} s passed before anything was sent")
-        while True:
-            now = backend.now()
-            if self._forgotten or now >= self._sweep_at:
-                self._sweep()
-            state = self._state
-            entry: PoolEntry | None = None
-            waiter: PoolWaiter | None = None
-            try:
-                with self._lock:
-                    state = self._state
-                    try:
-                        entry = None if needs_fresh else state.acquire(route, now)
-                        if entry is None:
-                            wakeup = Wakeup(backend.event())
-                            waiter = state.queue(route, wakeup, needs_fresh)
-                    except BaseException as exc:
-                        self._mend(exc)
-                        raise
-                if state.doomed:
-                    self._close_doomed()
-                if waiter is not None:
-                    entry = await self._wait(waiter, wakeup, clock, backend, state)
-                is_new = waiter is not None and entry is not None and entry.requests == 1
-                if entry is not None and (is_new or self._is_alive(entry)):
-                    return entry
-            except BaseException:
-                self._give_up(entry, waiter, state, backend)
-                raise
-
-    def _is_alive(self, entry: PoolEntry) -> bool:
-        """Whether the peer has not ended, nor spoken on, a connection that was idle; otherwise it is released."""
-        assert entry.connection is not None
-        if not entry.connection.is_stale():
-            return True
-        with self._lock:
-            entry.record.reused -= 1 if entry.requests > 1 else 0
-            self._state.closed(entry)
-        self.release(entry, False)
-        return False
-
-    def _give_up(self, entry: PoolEntry | None, waiter: PoolWaiter | None, state: State, backend: Backend) -> None:
-        """A request ends before it has used its connection, which goes on to the next, if there was one already."""
-        if waiter is None:
-            if entry is not None:
-                self.release(entry, False)
-        elif state is self._state:
-            self._change(state.cancel, waiter, backend.now())
-            self._close_doomed()
-
-    async def _wait(
-        self, waiter: PoolWaiter, wakeup: Wakeup, clock: Clock, backend: Backend, state: State
-    ) -> PoolEntry | None:
-        """Wait until the pool state gives `waiter` a connection, dialing where it is told to.
-
-        Returns: None where the pool has another state by now, and the caller has to look anew.
-        """
-        began = backend.now()
-        pool_deadline = until = clock.deadline(clock.timeout.pool)
-        begun: PoolEntry | None = None
-        adopted: PoolEntry | None = None
-        while True:
-            with self._lock:
-                entry, error, opening = waiter.entry, waiter.error, waiter.opening
-                must_dial = opening is not None and entry is None and not opening.is_dialed
-                if opening is not None and must_dial:
-                    opening.is_dialed = True
-                wakeup.event = backend.event()
-            if state is not self._state:
-                return None
-            if entry is not None:
-                return entry
-            if error is not None:
-                try:
-                    raise error
-                finally:
-                    waiter.error = error = None  # or its traceback would make a cycle
-            if opening is not None and must_dial:
-                begun = opening
-                await self._begin_dial(opening, clock, backend)
-                continue
-            if opening is None:
-                until = pool_deadline
-            elif opening is begun:
-                until = clock.total  # the dial has a deadline of its own
-            elif opening is not adopted:  # it has, but by the clock of another request
-                adopted, until = opening, clock.deadline(clock.timeout.connect)
-            if not await self._wait_once(wakeup, until, backend) and waiter.is_waiting:
-                raise self._waited_in_vain(waiter, clock, backend.now() - began)
-
-    async def _wait_once(self, wakeup: Wakeup, deadline: float, backend: Backend) -> bool:
-        """False when the deadline has passed."""
-        if backend.has_loop:
-            return await wakeup.event.wait(deadline)
-        if await wakeup.event.wait(min(deadline, backend.now() + _FORGOTTEN_SECONDS)):
-            return True
-        self._sweep()
-        return backend.now() < deadline
-
-    def _waited_in_vain(self, waiter: PoolWaiter, clock: Clock, seconds: float) -> TimeoutException:
-        record, opening = waiter.record, waiter.opening
-        if opening is not None and opening.is_dialed:
-            clock.phase = opening.phase()
-        if clock.is_over:
-            return TotalTimeout(f"the total timeout of {clock.timeout.total:g} s passed")
-        if opening is not None:
-            return ConnectTimeout(f"no connection to {record.route.origin} was made within {seconds:.3f} s")
-        with self._lock:
-            largest = sorted(self._state.records(), key=lambda other: -other.total)[:5]
-        holders = ", ".join(
-            f"{other.route.origin}: {other.active} active, {len(other.idle)} idle, {other.opening} opening"
-            for other in largest
-            if other.total
-        )
-        return PoolTimeout(
-            f"no connection to {record.route.origin} became free within {seconds:.3f} s; "
-            f"{record.waiting} wait for it, and of at most {self._options.limits.max_connections} connections "
-            f"the pool holds: {holders}"
-        )
-
-    async def _begin_dial(self, opening: PoolEntry, clock: Clock, backend: Backend) -> None:
-        """Dial beside the request where the world can, so that it may take another connection that comes first."""
-        dial_clock = clock.fork()
-        opening.phase = lambda: dial_clock.phase
-        dial = self._dial(opening, dial_clock, backend)
-        if backend.can_spawn:
-            opening.cancel_dial = backend.spawn(dial).cancel
-        else:
-            await dial
-
-    async def _dial(self, opening: PoolEntry, clock: Clock, backend: Backend) -> None:
-        """Open a connection and tell the pool state how it went. Raises only what is not an `Exception`."""
-        route = opening.record.route
-        origin = str(route.origin)
-        if self._trace is not None:
-            report(self._trace, Connecting(backend.now(), origin))
-        began = backend.now()
-        try:
-            connection = await self._connect(route, backend, clock)
-        except BaseException as exc:
-            self._dial_failed(opening, exc, clock, backend)
-            if not isinstance(exc, Exception):
-                raise
-            return
-        connection.watch(partial(self._note_change, opening))
-        now = backend.now()
-        is_wanted = self._change(self._state.opened, opening, connection, connection.capacity, now)
-        if not is_wanted:
-            connection.close()
-        self._close_doomed()
-        if opening.life is Life.IDLE and backend.has_timers:
-            self._arm_timer(opening.expires_at, now, backend)
-        if self._trace is not None:
-            report(self._trace, Connected(now, origin, now - began))
-
-    async def _connect(self, route: Route, backend: Backend, clock: Clock) -> Connection:
-        if backend.has_sockets:
-            from ._connect import connect
-
-            assert self._options.dialing is not None
-            return await connect(route, self._options.dialing, backend, clock)
-        from ._fetch import connect_fetch
-
-        return await connect_fetch(route, backend)
-
-    def _dial_failed(self, opening: PoolEntry, exc: BaseException, clock: Clock, backend: Backend) -> None:
-        """In a frame of its own, which is not in the traceback of the error, so that the two make no cycle."""
-        route = opening.record.route
-        error = _dial_error(exc, clock, route.peer)
-        self._change(self._state.failed, opening, error)
-        self._close_doomed()
-        if self._trace is not None:
-            report(self._trace, ConnectFailed(backend.now(), str(route.origin), error))
-
-    # Giving it back.
-
-    def release(self, entry: PoolEntry, is_reusable: bool, exchange: Exchange | None = None) -> None:
-        """Take a connection back, from its exchange. Neither waits nor fails."""
-        connection, backend = entry.connection, self._backend
-        if backend is None or connection is None:  # the pool was forked, or its event loop has ended, meanwhile
-            if exchange is not None:
-                exchange.entry = None
-            return
-        now = backend.now()
-        with self._lock:
-            try:
-                if exchange is not None:  # not before: Ctrl-C may come at any time, and then it is to be found there
-                    exchange.entry = None
-                self._state.released(entry, is_reusable, now, connection.keepalive if is_reusable else None)
-            except BaseException as exc:
-                self._mend(exc)
-                raise
-        if self._state.doomed:
-            self._close_doomed()
-        if entry.expires_at < self._timer_at and backend.has_timers and entry.life is Life.IDLE:
-            self._arm_timer(entry.expires_at, now, backend)
-
-    def forget(self, entry: PoolEntry, carrier: Carrier, on_end: OnEnd | None) -> None:
-        """Take a connection back from a finaliser, which may run anywhere, even where our lock is held."""
-        self._forgotten.append((entry, carrier, on_end))
-        backend = self._backend
-        if backend is not None:
-            backend.call_soon_threadsafe(self._sweep)
-
-    def _end_stream(self, entry: PoolEntry, carrier: Carrier, on_end: OnEnd | None, is_finaliser: bool) -> None:
-        if is_finaliser:
-            self.forget(entry, carrier, on_end)
-        else:
-            self._end(entry, carrier, on_end, True)
-
-    def _end(self, entry: PoolEntry, carrier: Carrier, on_end: OnEnd | None, is_complete: bool) -> None:
-        try:
-            if on_end is not None:
-                on_end(is_complete)
-        finally:
-            carrier.close()
-            self.release(entry, carrier.is_reusable)
-
-    def _note_change(self, entry: PoolEntry) -> None:
-        """A connection has ended while idle, takes no more requests, or another number of them at once."""
-        connection = entry.connection
-        if connection is None:
-            return
-        if entry.life is Life.IDLE and connection.is_stale():
-            self._change(self._state.closed, entry)
-        elif connection.is_closed:
-            self._change(self._state.broken, entry)
-        elif connection.is_retiring:
-            self._change(self._state.retire, entry)
-        elif connection.capacity is not None and connection.capacity != entry.capacity:
-            self._change(self._state.resized, entry, connection.capacity)
-        self._close_doomed()
-
-    def _sweep(self) -> None:
-        """Take back what was forgotten, and close what has been idle too long."""
-        while self._forgotten:
-            try:
-                entry, carrier, on_end = self._forgotten.popleft()
-            except IndexError:  # another thread took it
-                break
-            self._end(entry, carrier, on_end, False)
-        backend = self._backend
-        if backend is not None and (now := backend.now()) >= self._sweep_at:
-            self._sweep_at = now + _SWEEP_SECONDS
-            self._change(self._state.expire, now)
-            self._close_doomed()
-
-    def _arm_timer(self, soonest: float, now: float, backend: Backend) -> None:
-        """Where the world has timers, close idle connections when their time has come, without further requests."""
-        when = max(soonest, now + _SWEEP_SECONDS)
-        if when < self._timer_at:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer_at = when
-            self._timer = backend.call_at(when, self._on_timer)
-
-    def _on_timer(self) -> None:
-        self._timer, self._timer_at = None, math.inf
-        self._sweep_at = -math.inf
-        self._sweep()
-        backend = self._backend
-        with self._lock:
-            soonest = self._state.soonest_expiry()
-        if backend is not None and soonest is not None:
-            self._arm_timer(soonest, backend.now(), backend)
-
-    def _close_doomed(self) -> None:
-        """Close what the pool state has given up. Outside of the lock; whoever comes first does it."""
-        doomed = self._state.doomed
-        while doomed:
-            try:
-                entry = doomed.pop()
-            except IndexError:  # another thread took it
-                break
-            if entry.connection is not None:
-                entry.connection.close()
-            elif entry.cancel_dial is not None:
-                cancel, entry.cancel_dial = entry.cancel_dial, None  # or the error that it leaves would make a cycle
-                cancel()
-            if self._trace is not None and self._backend is not None:
-                origin, reason = str(entry.record.route.origin), entry.close_reason.value
-                report(self._trace, ConnectionClosed(self._backend.now(), origin, reason))
-        if self._draining and not self._state.total:
-            for drained in self._draining:
-                drained.set()
-
-    # A state that was left in the middle of a change.
-
-    def _change(self, change: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        with self._lock:
-            try:
-                return change(*args, **kwargs)
-            except BaseException as exc:
-                self._mend(exc)
-                raise
-
-    def _mend(self, exc: BaseException) -> None:
-        """Ctrl-C may have come in the middle of a change: then the state is of no use any more, and a new one takes its
-        place. Whoever runs keeps the connection to the end, and whoever waits looks anew. With the lock held."""
-        if isinstance(exc, HTTPCoreError):
-            return
-        old = self._replace_state()
-        for entry in old.entries():
-            if entry.life is Life.IDLE and entry.connection is not None:
-                entry.connection.close()
-            entry.life = Life.CLOSED  # for whoever still holds it, and will give it back
-        for record in old.records():
-            for waiter in [*record.queue.waiters, *record.fresh_queue.waiters]:
-                waiter.wake()
-
-    def _replace_state(self) -> State:
-        old, self._state = self._state, self._new_state()
-        self._state.is_closed, self._state.dials_inline = old.is_closed, old.dials_inline
-        return old
 
     # The pool as a whole.
 
@@ -589,24 +233,8 @@ class ConnectionPool:
 
         Cancellation: everything is closed all the same.
         """
-        self._close_now()
-        backend = self._backend
-        if backend is not None and backend.is_current():
-            await backend.checkpoint()
-
-    def _close_now(self) -> None:
-        self._cancel_timers()
-        if self._options.dialing is not None:
-            self._options.dialing.sessions.close()
-        self._change(self._state.close)
-        self._close_doomed()
-
-    def _cancel_timers(self) -> None:
-        for timer in (self._timer, self._farewell):
-            if timer is not None:
-                timer.cancel()
-        self._timer = self._farewell = None
-        self._timer_at = math.inf
+        self._keeper.close()
+        await self._checkpoint()
 
     async def drain(self, timeout: float | None = None) -> bool:
         """Refuse further requests, let those that run come to their end, then close.
@@ -617,46 +245,40 @@ class ConnectionPool:
         Returns: whether everything came to its end in time.
         Cancellation: the pool refuses requests, and what runs goes on; call `aclose`.
         """
-        backend = self._backend
+        backend = self._keeper.backend
         if backend is None or not backend.is_current():
-            backend = self._enter_world()
+            backend = self._keeper.enter_world()
         deadline = math.inf if timeout is None else backend.now() + timeout
-        drained = backend.event()
-        self._draining.append(drained)
-        self._change(self._state.drain)
-        self._close_doomed()
-        while (is_left := self._state.total > 0) and backend.now() < deadline:
-            until = deadline if backend.has_loop else min(deadline, backend.now() + _FORGOTTEN_SECONDS)
-            await drained.wait(until)
-            self._sweep()
+        has_ended = await self._keeper.drain(backend, deadline)
         await self.aclose()
-        return not is_left
+        return has_ended
 
     async def close_idle(self) -> None:
         """Close the connections that no request uses.
 
         Cancellation: they are closed all the same.
         """
-        self._change(self._state.close_idle)
-        self._close_doomed()
-        backend = self._backend
+        self._keeper.close_idle()
+        await self._checkpoint()
+
+    async def _checkpoint(self) -> None:
+        """Let others run, and be cancelled, as every call does that might have waited."""
+        backend = self._keeper.backend
         if backend is not None and backend.is_current():
             await backend.checkpoint()
 
     @property
     def connections(self) -> list[ConnectionStats]:
         """The connections that are opening, active or idle, now."""
-        with self._lock:
-            return describe_connections(self._state)
+        return self._keeper.connections()
 
     def stats(self) -> PoolStats:
         """What the pool holds now and has done so far, in all and per origin."""
-        with self._lock:
-            return describe_origins(self._state)
+        return self._keeper.stats()
 
     def __repr__(self) -> str:
         stats = self.stats()
-        state = "closed " if self._state.is_closed else ""
+        state = "closed " if self._keeper.is_closed else ""
         return (
             f"<{state}{type(self).__name__}: {stats.active} active, {stats.idle} idle, {stats.opening} opening, "
             f"{stats.waiting} waiting, of at most {self._options.limits.max_connections}>"
@@ -670,87 +292,11 @@ class ConnectionPool:
     ) -> None:
         await self.aclose()
 
-    # Where we are.
-
     def _start_trace(self, trace: Trace, request: Request, backend: Backend) -> RequestTrace:
         self._request_ids += 1
         request_trace = RequestTrace(trace, backend.now, str(request.url.origin), self._request_ids)
         request_trace.started(request.method)
         return request_trace
-
-    def _note_resent(self, entry: PoolEntry, exc: BaseException, trace: RequestTrace | None) -> None:
-        with self._lock:
-            entry.record.retried += 1
-        if trace is not None and isinstance(exc, HTTPCoreError):
-            trace.resent(exc)
-
-    def _enter_world(self) -> Backend:
-        """Find the event loop that runs now. Connections of one that has ended are dropped without a word.
-
-        Raises: RuntimeError where another event loop, that still runs, uses this pool.
-        """
-        backend = self._backend
-        if backend is not None:
-            if not backend.is_over():
-                raise RuntimeError(
-                    "this pool is in use by another event loop, which is still running: make one pool for each loop"
-                )
-            self._start_empty(_abandon)
-        self._backend = backend = make_backend(self._options.backend)
-        self._state.dials_inline = not backend.can_spawn
-        self._farewell = backend.at_end(weakref.WeakMethod(self._on_loop_end))
-        return backend
-
-    def _on_loop_end(self) -> None:
-        """The event loop is about to end. The pool may be used in the next one."""
-        self._farewell = None
-        self._cancel_timers()
-        self._start_empty(_close)
-
-    def _start_empty(self, let_go: Callable[[Connection], None]) -> None:
-        """Forget connections that belong to an event loop that ends, or to the process we were forked from."""
-        entries = self._replace_state().entries()
-        self._backend = self._timer = self._farewell = None
-        self._timer_at = math.inf
-        self._draining.clear()
-        self._forgotten.clear()
-        if self._options.dialing is not None:
-            self._options.dialing.names.forget()
-        for entry in entries:
-            entry.life = Life.CLOSED  # for whoever still holds it, and will give it back
-            if entry.connection is not None:
-                let_go(entry.connection)
-
-    def _after_fork(self) -> None:
-        self._lock = threading.Lock()
-        if self._options.dialing is not None:
-            self._options.dialing.sessions.after_fork()
-        self._start_empty(_abandon)
-
-
-class Wakeup:
-    """Wakes a waiter, which arms it again by a new event before it looks at what it was given."""
-
-    __slots__ = ("event",)
-
-    def __init__(self, event: Event) -> None:
-        self.event = event
-
-    def __call__(self) -> None:
-        self.event.set()
-
-
-OnEnd = Callable[[bool], None]
-PoolWaiter = Waiter[Connection]
-State = PoolState[Connection]
-
-
-def _abandon(connection: Connection) -> None:
-    connection.abandon()
-
-
-def _close(connection: Connection) -> None:
-    connection.close()
 
 
 def _informational(request: Request, trace: RequestTrace) -> InformationalCallback:
@@ -784,35 +330,8 @@ def _may_resend(request: Request, entry: PoolEntry, carrier: Carrier, exc: BaseE
     return not exc.request_sent
 
 
-def _dial_error(exc: BaseException, clock: Clock, peer: str) -> HTTPCoreError:
-    """What those who waited for a dial get to hear of its end."""
-    if isinstance(exc, HTTPCoreError):
-        error = exc
-    elif isinstance(exc, Exception):
-        error = ConnectError(f"the connection could not be made: {type(exc).__name__}: {exc}")
-        error.__cause__ = exc
-    else:
-        error = ConnectError("the dial was cancelled")
-    total = clock.explain(error, peer)
-    if total is not None:
-        total.__cause__ = error
-    return total or error
-
-
 @cache
 def _accept_encoding() -> bytes:
     from ._decoders import accept_encoding
 
     return accept_encoding()
-
-
-_pools: weakref.WeakSet[ConnectionPool] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for pool in list(_pools):
-        pool._after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

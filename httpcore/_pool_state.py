@@ -30,6 +30,7 @@ from __future__ import annotations
 import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable
+from copy import copy
 from enum import Enum
 from typing import Generic, Protocol, TypeVar
 
@@ -329,7 +330,7 @@ class PoolState(Generic[C]):
         is_timeout = isinstance(error, TimeoutException)  # which says nothing about what others wait for
         if record.is_shared is not False and not record.total and not is_timeout:
             for waiter in [*record.fresh_queue.waiters, *record.queue.waiters]:
-                self._turn_away(waiter, error)
+                self._turn_away(waiter, _again(error))
         self._settle(record)
 
     def released(self, entry: Entry[C], is_reusable: bool, now: float, keepalive: float | None = None) -> None:
@@ -631,6 +632,13 @@ class PoolState(Generic[C]):
         record.closed[reason] += 1
         if reason is not CloseReason.FAILED_TO_OPEN:  # which has left nothing to close
             self.doomed.append(entry)
+
+
+def _again(error: HTTPCoreError) -> HTTPCoreError:
+    """The same error for somebody else, as the traceback and notes of an exception belong to one who raises it."""
+    again = copy(error)
+    again.__cause__ = error.__cause__
+    return again
 
 
 def _refusal() -> PoolClosed:

@@ -73,7 +73,7 @@ FLOORS = (
         "_fetch",
     ),
     ("_resolver", "_dialing", "_dial", "_tunnel", "_connect", "_network_stream", "_exchange", "_response"),
-    ("_options", "_pool"),
+    ("_options", "_keeper", "_pool"),
     ("_sync",),
     ("testing", ""),
 )

@@ -695,7 +695,13 @@ def test_the_failure_of_the_only_dial_reaches_all_who_waited_for_it(was_shared: 
     requests = [pool.request(H2), pool.request(H2), pool.request(H2, needs_fresh=True)]
     other = pool.request(A)
     error = pool.fail(requests[0])
-    assert [request.error for request in requests] == [error] * 3
+    assert requests[0].error is error
+    for told in (requests[1].error, requests[2].error):
+        # One of their own, since a traceback belongs to one who raises it.
+        assert told is not error
+        assert type(told) is type(error)
+        assert told.args == error.args
+        assert told.__cause__ is error.__cause__
     assert other.is_waiting
 
 
