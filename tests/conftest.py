@@ -21,6 +21,7 @@ A test is an async function with the argument `world`. It runs four times: on as
   `@only_worlds("asyncio", "trio")`. In a plain test function `world.run(async_function)` runs one event loop after
   another (`may_leave=True` for a pool that outlives its loop).
 - `engine`: the test runs once for each HTTP/1.1 engine; pass `http1_engine=engine`.
+- `@every_way` (support/ways.py): the test, which says nothing of it, also runs over TLS and through HTTP proxies.
 - `ScriptedPeer` (support/peer.py): a server that does what the script says, byte by byte. Assertions in a script count.
   Look at `peer.requests`, `peer.accepted`, `peer.open_connections`; hold a script with `peer.gate()`.
 - `ca` (support/tls.py): `ScriptedPeer(script, tls=ca.server_context())`, `world.pool(ssl=ca.client_context())`.
@@ -47,7 +48,7 @@ import importlib.util
 import inspect
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,6 +67,7 @@ from tests.support.servers import Server, asgi_server  # noqa: E402
 from tests.support.socks_servers import dante, microsocks  # noqa: E402
 from tests.support.tls import CertificateAuthority  # noqa: E402
 from tests.support.watchdog import time_limit  # noqa: E402
+from tests.support.ways import CLEAR, WAYS, Reaching, spread  # noqa: E402
 from tests.support.worlds import DEFAULT_TIME_LIMIT, WORLDS, World  # noqa: E402
 
 if TYPE_CHECKING:
@@ -89,6 +91,7 @@ hypothesis.settings.load_profile("tests")
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "only_worlds(*names): the worlds in which the test runs; all if not given")
+    config.addinivalue_line("markers", "ways(*names, reason): the ways besides the one in clear, see support/ways.py")
     config.addinivalue_line("markers", "time_limit(seconds): for a test that needs more than 60 seconds")
 
 
@@ -100,18 +103,37 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "world" in metafunc.fixturenames:
-        marker = metafunc.definition.get_closest_marker("only_worlds")
-        names = [name for name in WORLDS if marker is None or name in marker.args]
-        metafunc.parametrize("world", [_needing(name, "uvloop", "trio") for name in names], indirect=True)
-    if "engine" in metafunc.fixturenames:
-        metafunc.parametrize("engine", [_needing(name, "httptools") for name in ENGINES])
+    names = metafunc.fixturenames
+    is_given = {name for mark in metafunc.definition.iter_markers("parametrize") for name in _names(mark.args[0])}
+    engines = ENGINES if "engine" in names and "engine" not in is_given else []
+    if "world" not in names or "world" in is_given:
+        if engines:
+            metafunc.parametrize("engine", [_needing(name) for name in engines])
+        return
+    marker = metafunc.definition.get_closest_marker("only_worlds")
+    worlds = [name for name in WORLDS if marker is None or name in marker.args]
+    cases: list[tuple[str, ...]] = [*itertools.product(worlds, engines)] if engines else [(name,) for name in worlds]
+    cases += [(f"{world}:{way}", *engine) for way, world, *engine in _other_ways(metafunc, worlds, engines)]
+    arguments = ["world", "engine"] if engines else ["world"]
+    metafunc.parametrize(arguments, [_needing(*case) for case in cases], indirect=["world"])
 
 
-def _needing(name: str, *modules: str) -> object:
-    """A parameter that is skipped where it needs a module that is not installed; in CI that is a failure of its own."""
-    is_missing = name in modules and importlib.util.find_spec(name) is None and "CI" not in os.environ
-    return pytest.param(name, marks=pytest.mark.skip(reason=f"{name} is not installed") if is_missing else ())
+def _names(argument: str | Sequence[str]) -> Sequence[str]:
+    return [name.strip() for name in argument.split(",")] if isinstance(argument, str) else argument
+
+
+def _other_ways(metafunc: pytest.Metafunc, worlds: list[str], engines: list[str]) -> Iterator[tuple[str, ...]]:
+    marker = metafunc.definition.get_closest_marker("ways")
+    if marker is not None and "ca" not in metafunc.fixturenames:
+        yield from spread(metafunc.definition.name, marker.args, worlds, *([engines] if engines else []))
+
+
+def _needing(*case: str) -> object:
+    """Parameters, skipped where they need a module that is not installed; in CI that is a failure of its own."""
+    needed = {name.partition(":")[0] for name in case} & {"uvloop", "trio", "httptools"}
+    missing = [name for name in needed if importlib.util.find_spec(name) is None and "CI" not in os.environ]
+    marks = [pytest.mark.skip(reason=f"{name} is not installed") for name in missing]
+    return pytest.param(*case, marks=marks, id="-".join(case))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -150,8 +172,11 @@ def nothing_is_left() -> Iterator[None]:
 
 
 @pytest.fixture
-def world(request: SubRequest) -> World:
-    return WORLDS[request.param](_time_limit(request.node))
+def world(request: SubRequest) -> Iterator[World]:
+    name, _, way = request.param.partition(":")
+    reaching = Reaching(WAYS[way], request.getfixturevalue("ca")) if way else Reaching(CLEAR)
+    with reaching.applied():
+        yield WORLDS[name](_time_limit(request.node))
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -22,8 +23,10 @@ from tests.support.invariants import (
     serve,
 )
 from tests.support.peer import Conn
-from tests.support.tls import CertificateAuthority
-from tests.support.worlds import World, only_worlds
+from tests.support.ways import WAYS, every_way, only_over, spread
+from tests.support.worlds import WORLDS, World, only_worlds
+
+pytestmark = every_way
 
 # One row of each kind; in the blocking world, which has the least overhead, all of them.
 _REPRESENTATIVE = {
@@ -65,15 +68,31 @@ async def check_refused(world: World, engine: str, row: Row) -> None:
         assert http.stats().retried == 0
 
 
+@only_over(reason="they have a test of their own below")
 @only_worlds("blocking")
 @pytest.mark.parametrize("row", BAD, ids=str)
 async def test_p27_a_bad_response_is_one_clear_error(world: World, engine: str, row: Row) -> None:
     await check_refused(world, engine, row)
 
 
+@only_over(reason="they have a test of their own below")
 @only_worlds("asyncio", "uvloop", "trio")
 @pytest.mark.parametrize("row", [row for row in BAD if row.id in _REPRESENTATIVE], ids=str)
 async def test_p27_a_bad_response_is_one_clear_error_in_every_world(world: World, engine: str, row: Row) -> None:
+    await check_refused(world, engine, row)
+
+
+def _everywhere(rows: list[Row]) -> Iterator[object]:
+    """Each row over each way, in one world and on one engine."""
+    for row in rows:
+        for way, world, engine in spread(row.id, WAYS, list(WORLDS), ["h11", "httptools"]):
+            yield pytest.param(f"{world}:{way}", engine, row, id=f"{world}:{way}-{engine}-{row.id}")
+
+
+@pytest.mark.parametrize(("world", "engine", "row"), list(_everywhere(BAD)), indirect=["world"])
+async def test_p27_a_bad_response_is_one_clear_error_over_tls_and_through_a_proxy(
+    world: World, engine: str, row: Row
+) -> None:
     await check_refused(world, engine, row)
 
 
@@ -213,26 +232,3 @@ async def test_limits_of_a_head_are_those_of_the_pool(world: World, engine: str)
         error = await error_of(lambda: http.request("GET", peers.faulty.origin + "/11"))
         assert "longer than 2048 bytes (Limits.max_header_bytes)" in str(error)
         await assert_holds(world, http, peers, idle=0)
-
-
-# TLS
-
-
-@pytest.mark.parametrize("row_id", ["b_cl_dup_0", "b_ck_hex_0", "c_nul_0", "c_close_mid_4", "d_1xx_flood_0"])
-async def test_p27_is_the_same_over_tls(world: World, ca: CertificateAuthority, row_id: str) -> None:
-    (row,) = (row for row in BAD if row.id == row_id)
-
-    def script(conn: Conn) -> None:
-        conn.read_request()
-        conn.send(row.wire)
-        if row.ends:
-            conn.close_notify()
-        conn.wait_closed()
-
-    with Peers(script, tls=ca.server_context(), expect_disconnect=True) as peers:
-        http = one_slot(world, ssl=ca.client_context())
-        error = await error_of(lambda: http.request(row.method, peers.url))
-        assert isinstance(error, httpcore.RemoteProtocolError)
-        assert re.search(row.refused, str(error)), error
-        await assert_holds(world, http, peers, idle=0)
-        await assert_still_works(world, http, peers)

@@ -27,7 +27,10 @@ from tests.support.invariants import (
 )
 from tests.support.peer import Conn, Gate, ScriptedPeer
 from tests.support.tls import CertificateAuthority
+from tests.support.ways import every_way
 from tests.support.worlds import World, only_worlds
+
+pytestmark = every_way
 
 SMALL_SEND_BUFFER = ((socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384),)
 SMALL_RECEIVE_BUFFER = ((socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384),)

@@ -26,6 +26,7 @@ from hypothesis import given, settings, strategies
 
 from tests.support.app import TEXT, pattern
 from tests.support.cost import assert_cheaper, cpu_seconds
+from tests.support.invariants import Peers, serve
 from tests.support.leaks import Snapshot
 from tests.support.nginx import Nginx, find_nginx
 from tests.support.peer import Conn, ScriptedPeer
@@ -33,6 +34,7 @@ from tests.support.running import is_async_test, run_async_test
 from tests.support.servers import Server
 from tests.support.tls import CertificateAuthority
 from tests.support.watchdog import time_limit
+from tests.support.ways import WAYS, current, every_way, spread
 from tests.support.wire import BadRequest
 from tests.support.worlds import (
     WORLDS,
@@ -679,6 +681,29 @@ def get(url: str, ca: CertificateAuthority, headers: dict[str, str] | None = Non
     request = urllib.request.Request(url, headers=headers or {})
     with urllib.request.urlopen(request, context=ca.client_context(), timeout=5) as response:
         return response.read(), response.headers
+
+
+@every_way
+async def test_a_way_brings_tls_and_proxies(world: World) -> None:
+    """What the script sees is the same, what goes over the wire is not, and connections are counted by origin."""
+    with Peers(serve) as peers:
+        http = world.pool()
+        for origin in (*peers.origins, peers.faulty.origin):
+            assert (await http.request("GET", f"{origin}/hello")).body == b"/hello"
+        way, conn = peers.faulty.way, peers.faulty.connections[0]
+        assert way is current().way
+        assert (conn.tls is not None) == way.is_secure == peers.url.startswith("https:")
+        assert conn.is_tunnel == (way.name == "CONNECT")
+        target = conn.requests[0].raw_head.split(b" ")[1]
+        assert target == (f"{peers.faulty.origin}/hello".encode() if way.name == "forwarded" else b"/hello")
+        assert len(peers.other.connections) == int(not way.is_proxied)
+        assert peers.accepted == 1
+        assert [request.target for request in conn.requests] == [b"/hello"] * 2
+
+
+def test_ways_meet_all_worlds_and_engines() -> None:
+    met = {case for number in range(200) for case in spread(f"test {number}", WAYS, list(WORLDS), ["h11", "httptools"])}
+    assert len(met) == len(WAYS) * len(WORLDS) * 2
 
 
 @pytest.mark.parametrize("name", ["uvicorn_server", "hypercorn_server"])

@@ -18,6 +18,7 @@ import httpcore
 from tests.support.black_hole import black_hole as another_black_hole
 from tests.support.peer import Conn, ScriptedPeer
 from tests.support.tls import CertificateAuthority
+from tests.support.ways import every_way
 from tests.support.worlds import World, can_cancel_worlds, only_worlds
 
 # How late a timeout may come. Most of it is for a machine that has other things to do, and all of it is far from
@@ -386,6 +387,7 @@ async def test_e_tls_hang_a_peer_that_never_answers_the_handshake(world: World, 
 # E: reading and writing
 
 
+@every_way
 @one_of_each
 async def test_e_body_stall_a_head_two_bytes_and_silence(world: World, engine: str) -> None:
     def script(conn: Conn) -> None:
@@ -402,6 +404,7 @@ async def test_e_body_stall_a_head_two_bytes_and_silence(world: World, engine: s
         await world.until(lambda: not peer.open_connections)
 
 
+@every_way
 @one_of_each
 async def test_e_drip_head_each_byte_comes_in_time_and_the_head_does_not(world: World, engine: str) -> None:
     def script(conn: Conn) -> None:
@@ -418,6 +421,7 @@ async def test_e_drip_head_each_byte_comes_in_time_and_the_head_does_not(world: 
         assert http.connections == []
 
 
+@every_way
 @one_of_each
 async def test_e_drip_body_without_a_total_is_received_byte_by_byte(world: World) -> None:
     """Slow is not dead: the read timeout is about silence."""
@@ -435,6 +439,7 @@ async def test_e_drip_body_without_a_total_is_received_byte_by_byte(world: World
         assert (await http.request("GET", peer.url, timeout=httpcore.Timeout(30, read=1))).body == b"x" * 10
 
 
+@every_way
 @one_of_each
 async def test_e_a_peer_that_takes_nothing_is_a_write_timeout(world: World) -> None:
     with ScriptedPeer(hang, expect_disconnect=True) as peer:
@@ -465,6 +470,7 @@ async def test_e_a_head_that_is_not_taken_may_have_been_sent(
         failed.open()
 
 
+@every_way
 @one_of_each
 async def test_e_closing_a_response_that_drips_takes_no_time(world: World) -> None:
     """P19: what is left is read for 20 ms, not for ever."""
@@ -495,6 +501,7 @@ async def test_e_zero_connect(world: World, black_hole: tuple[str, int]) -> None
         await http.request("GET", "http://{}:{}/".format(*black_hole), timeout=httpcore.Timeout(30, connect=0))
 
 
+@every_way
 @one_of_each
 async def test_e_zero_read(world: World) -> None:
     with ScriptedPeer(hang, expect_disconnect=True) as peer:
@@ -526,6 +533,7 @@ async def test_e_zero_pool(world: World) -> None:
         assert (await http.request("GET", peer.url, timeout=no_wait)).body == b"served"
 
 
+@every_way
 async def test_e_zero_total(world: World) -> None:
     def script(conn: Conn) -> None:
         # An answer that is there at once would be one in time, where the request goes out at all.
@@ -542,6 +550,7 @@ async def test_e_zero_total(world: World) -> None:
         assert (await http.request("GET", peer.url)).body == b"served"
 
 
+@every_way
 @one_of_each
 @pytest.mark.parametrize("seconds", [1e12, 1e308, math.inf, None])
 async def test_e_huge_no_timeout_is_too_long(world: World, ca: CertificateAuthority, seconds: float | None) -> None:
@@ -610,6 +619,7 @@ def test_e_a_timeout_of_a_pool_is_a_number_or_a_timeout() -> None:
 # E: timers
 
 
+@every_way
 @one_of_each
 async def test_e_idle_timer_the_timeout_of_one_request_does_not_reach_the_next(world: World) -> None:
     def script(conn: Conn) -> None:

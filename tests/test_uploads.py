@@ -21,7 +21,10 @@ from tests.support.cost import assert_quick
 from tests.support.invariants import Peers, assert_holds, assert_still_works, error_of, one_slot, serve
 from tests.support.peer import Conn, Gate, ScriptedPeer
 from tests.support.tls import CertificateAuthority
+from tests.support.ways import every_way, only_over
 from tests.support.worlds import World, can_cancel_worlds, only_worlds
+
+pytestmark = every_way
 
 MEGABYTE = 1_000_000
 EXPECT = {"Expect": "100-continue"}
@@ -1182,6 +1185,7 @@ async def test_p25_upgrade_is_read_in_the_sizes_that_are_asked_for(world: World,
         await assert_still_works(world, http, peers)
 
 
+@only_over("TLS", "CONNECT", reason="a proxy forwards what comes later, and opened a tunnel for this")
 async def test_p25_upgrade_that_is_declined_is_a_normal_response(world: World, engine: str) -> None:
     """d_426_upgrade, and a server that knows nothing of it."""
 
@@ -1202,6 +1206,7 @@ async def test_p25_upgrade_that_is_declined_is_a_normal_response(world: World, e
         assert peers.accepted == 1
 
 
+@only_over(reason="what asks for a tunnel is not sent through another")
 async def test_p25_connect_hands_over_the_tunnel_with_every_byte_already_read(world: World, engine: str) -> None:
     """h_200_cl: what the head says of a body is not believed, there is none."""
 
@@ -1221,6 +1226,7 @@ async def test_p25_connect_hands_over_the_tunnel_with_every_byte_already_read(wo
         await assert_still_works(world, http, peers)
 
 
+@only_over(reason="what asks for a tunnel is not sent through another")
 async def test_p25_connect_that_is_refused_is_a_normal_response(world: World, engine: str) -> None:
     def script(conn: Conn) -> None:
         conn.read_request()
@@ -1248,6 +1254,7 @@ async def test_p25_upgrade_over_tls(world: World, ca: CertificateAuthority) -> N
         await assert_still_works(world, http, peers)
 
 
+@only_over(reason="the pool is none of the world's")
 @only_worlds("blocking")
 async def test_p25_upgrade_in_the_sync_pool(world: World, engine: str) -> None:
     def script(conn: Conn) -> None:

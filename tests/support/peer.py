@@ -29,6 +29,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from types import TracebackType
 
+from .ways import CLEAR, Way, current
 from .wire import ByteLayer, Disconnected, Req, RequestReader, SocketLayer, TLSLayer
 
 __all__ = ["Conn", "Disconnected", "Gate", "Req", "ScriptedPeer"]
@@ -73,6 +74,8 @@ class Conn:
         self.requests: list[Req] = []
         self.is_cut_off = False
         """Whether the `with` block of the peer ended while both sides were still there."""
+        self.is_tunnel = False
+        """Whether a way has brought a CONNECT, behind which the script is."""
         self._tls_layer: TLSLayer | None = None
         self._reader = RequestReader(self.socket)
 
@@ -81,8 +84,27 @@ class Conn:
     def read_head(self) -> Req:
         """The head of the next request; its body is still to come. Logged in `peer.requests`."""
         head = replace(self._reader.read_head(), connection=self.index)
+        if self.peer.forwards and not self.is_tunnel:
+            if head.method == b"CONNECT":  # as what is to be switched to another protocol is not forwarded
+                self.open_tunnel(head.target)
+                return self.read_head()
+            head = replace(head, target=self._forwarded(head.target))
         self.peer._log_request(self, head)
         return head
+
+    def open_tunnel(self, authority: bytes) -> None:
+        self.is_tunnel = True
+        self.peer.asked_for.append(authority)
+        self.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+
+    def _forwarded(self, target: bytes) -> bytes:
+        """What an origin behind a proxy is asked for (RFC 9112, 3.2.2)."""
+        prefix, slashes, rest = target.partition(b"://")
+        assert (prefix, slashes) == (b"http", b"://"), target
+        authority, _, path = rest.partition(b"/")
+        if not self.requests:
+            self.peer.asked_for.append(authority)
+        return b"/" + path
 
     def read_body(self, head: Req) -> Req:
         """The same request with its body."""
@@ -177,7 +199,8 @@ class Conn:
     # Ending. A script that returns closes the connection, with close_notify under TLS.
 
     def fin(self) -> None:
-        """Send no more (SHUT_WR), without a close_notify; can still receive."""
+        """Send no more (SHUT_WR), without a close_notify but where a way brings the TLS; can still receive."""
+        self._end_in_order()
         with contextlib.suppress(OSError):  # the client, which has all it wanted, was first to close
             self.socket.sock.shutdown(socket.SHUT_WR)
 
@@ -187,7 +210,14 @@ class Conn:
 
     def close(self) -> None:
         """Close as it is. A kernel sends RST instead of FIN where it holds bytes that the script never read."""
+        self._end_in_order()
         self.socket.sock.close()
+
+    def _end_in_order(self) -> None:
+        """A script that knows nothing of TLS means an end, and not a truncation."""
+        if self._tls_layer is not None and self.peer.way.is_secure:
+            with contextlib.suppress(Disconnected, OSError):  # the client was first
+                self._tls_layer.close_notify()
 
     @property
     def is_open(self) -> bool:
@@ -246,8 +276,14 @@ class ScriptedPeer:
         expect_disconnect: bool = False,
         backlog: int = 1024,
     ) -> None:
+        reaching = current()
+        is_own = tls is None and uds is None
+        self.way: Way = reaching.way if is_own else CLEAR
+        """How it is reached, by the test's way; `CLEAR` where the test says it by itself."""
+        self.asked_for: list[bytes] = []
+        """The origins of the connections to it as a proxy, where a way brings that."""
         self._script = script
-        self._tls = tls
+        self._tls = reaching.server if is_own else tls
         self._expect_disconnect = expect_disconnect
         self._changed = threading.Condition()
         self._threads: list[threading.Thread] = []
@@ -300,9 +336,15 @@ class ScriptedPeer:
         return f"{self.origin}/"
 
     @property
+    def forwards(self) -> bool:
+        """Whether requests in clear come to it as to a proxy."""
+        return self.way.is_proxied and not self.way.is_secure
+
+    @property
     def accepted(self) -> int:
-        """How many connections were accepted."""
-        return len(self.connections)
+        """How many connections were accepted, but for those to another origin behind it."""
+        own = self.authority.encode()
+        return len(self.connections) - sum(authority != own for authority in list(self.asked_for))
 
     @property
     def open_connections(self) -> int:
@@ -339,6 +381,8 @@ class ScriptedPeer:
         )
 
     def __enter__(self) -> ScriptedPeer:
+        if self.way.is_proxied:
+            current().proxy = self.authority
         self._acceptor.start()
         return self
 
@@ -388,6 +432,10 @@ class ScriptedPeer:
 
     def _run(self, conn: Conn) -> None:
         try:
+            if self.way.is_proxied and self.way.is_secure:
+                method, authority, _ = conn.recv_until(b"\r\n\r\n").split(b" ", 2)
+                assert method == b"CONNECT", method
+                conn.open_tunnel(authority)
             if self._tls is None or self._handshake(conn, self._tls):
                 self._script(conn)
         except Disconnected as exc:

@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 import pytest
 import trio
 
+from .ways import current
+
 if TYPE_CHECKING:
     import httpcore
 
@@ -148,7 +150,9 @@ class World(abc.ABC):
         """A pool that is closed at the end of the test."""
         import httpcore
 
-        pool = httpcore.ConnectionPool(**{"backend": self.backend, **options})
+        if options.get("ssl") is None:
+            options.pop("ssl", None)
+        pool = httpcore.ConnectionPool(**{"backend": self.backend, **current().options(), **options})
         self._pools.append(pool)
         return pool
 
