@@ -17,13 +17,14 @@ from pyodide.ffi import can_run_sync
 from ._backends.emscripten import JavaScriptWorld
 from ._clock import Clock
 from ._engines.framing import ResponseHead
-from ._errors import LocalProtocolError, RemoteProtocolError
+from ._errors import ConnectError, LocalProtocolError, RemoteProtocolError
 from ._fetch_options import FetchInfo, FetchOptions
 from ._fetch_rules import warn_once
 from ._headers import Headers, Pair
 from ._javascript.call import Call, FetchHead, FetchRequest
 from ._javascript.promise import PromiseCall
 from ._javascript.runtime import Runtime, runtime
+from ._javascript.uploads import collect_for, is_worth_collecting, may_stream
 from ._javascript.worker import WorkerCall, find_helper
 from ._javascript.xhr import XHRCall
 from ._request import InformationalCallback, Request
@@ -118,13 +119,30 @@ class FetchCarrier:
         try:
             _check(request)
             upload = Upload(request, PlainBody()) if request.body is not None else None
-            self._call = call = await _open(request, upload, self._connection, clock)
-            clock.phase = "sending the request and waiting for the response"
-            head = await call.start(clock)
+            return await self._send(Sender(request, upload, self._connection, clock))
         except BaseException:
             self.close()
             raise
-        return self._head(request, head, call)
+
+    async def _send(self, sender: Sender) -> ResponseHead:
+        if sender.may_stream:
+            self._call = call = sender.open_stream()
+            try:
+                return await self._start(sender, call)
+            except ConnectError:
+                if not is_worth_collecting(call.is_untouched):
+                    raise
+                call.abort()
+        is_another_try = self._call is not None
+        self._call = call = await sender.open()
+        head = await self._start(sender, call)
+        if is_another_try:
+            collect_for(sender.request)
+        return head
+
+    async def _start(self, sender: Sender, call: Call) -> ResponseHead:
+        sender.clock.phase = "sending the request and waiting for the response"
+        return self._head(sender.request, await call.start(sender.clock), call)
 
     def _head(self, request: Request, head: FetchHead, call: Call) -> ResponseHead:
         fields = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in head.fields]
@@ -222,40 +240,59 @@ def _refuse(what: str) -> NoReturn:
     raise LocalProtocolError(f"JavaScript's fetch cannot send {what}")
 
 
-async def _open(request: Request, upload: Upload | None, connection: FetchConnection, clock: Clock) -> Call:
-    """The best way to send a request from where we are."""
-    world, where = connection.world, runtime()
-    helper = None
-    if sent_by := "fetch" if world.name != "blocking" else "jspi" if can_run_sync() else "":
-        streams_up = where.streams_up
-    else:
-        helper = find_helper()
-        streams_up = where.streams_up and helper is not None
-    content = request.body.content if request.body is not None else None
-    is_streamed = upload is not None and content is None and streams_up
-    if upload is not None and content is None and not is_streamed:
-        content = await _buffered(upload, world, clock)
-    options = connection.options.override(request.extensions.get("fetch"))
-    if options.integrity is not None and where.name == "deno":
-        raise LocalProtocolError("Deno's fetch does not check integrity, so that it cannot be asked for")
-    fetch_request = FetchRequest(
-        request.method.decode("ascii"),
-        str(request.url),
-        _headers(request, where, is_streamed),
-        content,
-        _init(options, where),
-    )
-    part_by_part = upload if is_streamed else None
-    if sent_by:
-        return PromiseCall(fetch_request, world, sent_by, part_by_part)
-    if helper is not None:
-        return WorkerCall(helper, fetch_request, part_by_part)
-    if hasattr(js, "XMLHttpRequest"):
+class Sender:
+    """A request to JavaScript, in the best way there is from where we are.
+
+    Attributes:
+        may_stream: whether the body may be sent part by part.
+
+    Raises: RuntimeError where there is no way, LocalProtocolError.
+    """
+
+    def __init__(self, request: Request, upload: Upload | None, connection: FetchConnection, clock: Clock) -> None:
+        self.request = request
+        self.clock = clock
+        self._upload = upload
+        self._world = world = connection.world
+        self._sent_by = "fetch" if world.name != "blocking" else "jspi" if can_run_sync() else ""
+        self._helper = None if self._sent_by else find_helper()
+        self._options = connection.options.override(request.extensions.get("fetch"))
+        if self._options.integrity is not None and runtime().name == "deno":
+            raise LocalProtocolError("Deno's fetch does not check integrity, so that it cannot be asked for")
+        is_xhr = not self._sent_by and self._helper is None
+        if is_xhr and not hasattr(js, "XMLHttpRequest"):
+            raise RuntimeError(
+                "blocking code cannot send a request from here: enter Python by runPythonAsync, or by the "
+                "callPromising of a function, where the runtime has JavaScript Promise Integration, or use "
+                "httpcore.ConnectionPool"
+            )
+        self.may_stream = upload is not None and not is_xhr and may_stream(request, self._options)
+
+    def open_stream(self) -> Call:
+        return self._call(None, self._upload)
+
+    async def open(self) -> Call:
+        """With the body in one piece, collected where it is not."""
+        body = self.request.body
+        content = body.content if body is not None else None
+        if self._upload is not None and content is None:
+            content = await _buffered(self._upload, self._world, self.clock)
+        return self._call(content, None)
+
+    def _call(self, content: bytes | None, upload: Upload | None) -> Call:
+        request, where = self.request, runtime()
+        fetch_request = FetchRequest(
+            request.method.decode("ascii"),
+            str(request.url),
+            _headers(request, where, upload is not None),
+            content,
+            _init(self._options, where),
+        )
+        if self._sent_by:
+            return PromiseCall(fetch_request, self._world, self._sent_by, upload)
+        if self._helper is not None:
+            return WorkerCall(self._helper, fetch_request, upload)
         return XHRCall(fetch_request)
-    raise RuntimeError(
-        "blocking code cannot send a request from here: enter Python by runPythonAsync, or by the callPromising of a "
-        "function, where the runtime has JavaScript Promise Integration, or use httpcore.ConnectionPool"
-    )
 
 
 async def _buffered(upload: Upload, world: JavaScriptWorld, clock: Clock) -> bytes:
@@ -274,8 +311,10 @@ def _headers(request: Request, where: Runtime, streams: bool) -> tuple[tuple[str
     sent: list[tuple[str, str]] = []
     for name, value in request.headers:
         lower = name.decode("ascii").lower()
-        if (lower == "content-length" and not streams) or (lower == "accept-encoding" and not where.is_browser):
-            continue  # JavaScript counts itself; and see below
+        if lower == "content-length" and (where.is_browser or not streams):
+            continue  # JavaScript counts itself
+        if lower == "accept-encoding" and not where.is_browser:
+            continue  # see below
         if not where.drops(lower):
             sent.append((name.decode("ascii"), value.decode("latin-1")))
         elif not _is_ours(request, lower, value):

@@ -7,19 +7,26 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.support.app import CORS
+from tests.support.http2_frames import Code
+from tests.support.http2_peer import HTTP2Conn, HTTP2Peer, HTTP2Req
+from tests.support.peer import ScriptedPeer
 from tests.support.pyodide import behaviours
 from tests.support.pyodide.runtimes import FOLDER, Runtime, build_wheel, commands, start_runtime
 from tests.support.servers import Server
+from tests.support.tls import CertificateAuthority
 
 _ALL = {"streams_down", "streams_up", "timeouts"}
+_HTTP2 = {"streams_down", "streams_up_over_http2", "timeouts"}
 # What each runtime is and can, by its name, the place in it, and the way it is entered: see `behaviours.needs`. One of
 # "fetch", "jspi", "worker" and "xhr" is how its requests are sent.
 _FACTS: dict[tuple[str, str, str], set[str]] = {
@@ -28,16 +35,16 @@ _FACTS: dict[tuple[str, str, str], set[str]] = {
     ("node-jspi", "", "jspi"): {"node", "jspi", *_ALL},
     ("node24", "", "async"): {"node", "fetch", *_ALL},
     ("node24", "", "blocking"): {"node", "worker", *_ALL},
-    ("deno", "", "async"): {"deno", "fetch", *_ALL},
-    ("deno", "", "jspi"): {"deno", "jspi", *_ALL},
-    ("deno", "", "blocking"): {"deno", "worker", *_ALL},
-    ("chromium", "main", "async"): {"browser", "fetch", "streams_down", "timeouts"},
-    ("chromium", "main", "jspi"): {"browser", "jspi", "streams_down", "timeouts"},
+    ("deno", "", "async"): {"deno", "fetch", *_ALL, *_HTTP2},
+    ("deno", "", "jspi"): {"deno", "jspi", *_ALL, *_HTTP2},
+    ("deno", "", "blocking"): {"deno", "worker", *_ALL, *_HTTP2},
+    ("chromium", "main", "async"): {"browser", "fetch", *_HTTP2},
+    ("chromium", "main", "jspi"): {"browser", "jspi", *_HTTP2},
     ("chromium", "main", "blocking"): {"browser", "xhr"},
-    ("chromium", "worker", "async"): {"browser", "fetch", "streams_down", "timeouts"},
+    ("chromium", "worker", "async"): {"browser", "fetch", *_HTTP2},
     ("chromium", "worker", "blocking"): {"browser", "xhr", "timeouts"},
-    ("chromium", "isolated", "jspi"): {"browser", "jspi", "streams_down", "timeouts"},
-    ("chromium", "isolated", "blocking"): {"browser", "worker", "streams_down", "timeouts"},
+    ("chromium", "isolated", "jspi"): {"browser", "jspi", *_HTTP2},
+    ("chromium", "isolated", "blocking"): {"browser", "worker", *_HTTP2},
     ("firefox", "main", "async"): {"browser", "fetch", "streams_down", "timeouts"},
     ("firefox", "isolated", "blocking"): {"browser", "worker", "streams_down", "timeouts"},
     ("firefox", "worker", "blocking"): {"browser", "xhr", "timeouts"},
@@ -49,7 +56,8 @@ _TRIES = 100
 class Runtimes:
     """Starts a runtime when the first test asks for it."""
 
-    def __init__(self, stack: ExitStack, folder: Path, server: Server) -> None:
+    def __init__(self, stack: ExitStack, folder: Path, server: Server, ca: CertificateAuthority) -> None:
+        self._ca = ca
         self._stack = stack
         self._folder = folder
         self._wheel: Path | None = None
@@ -80,15 +88,17 @@ class Runtimes:
         if self._wheel is None:
             self._wheel = build_wheel(self._folder)
         if name not in self._running:
-            runtime = start_runtime(name, self._wheel, self._folder / f"{name}.log")
+            runtime = start_runtime(name, self._wheel, self._folder / f"{name}.log", self._ca)
             self._running[name] = self._stack.enter_context(runtime)
         return self._running[name]
 
 
 @pytest.fixture(scope="module")
-def runtimes(uvicorn_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtimes]:
+def runtimes(
+    uvicorn_server: Server, ca: CertificateAuthority, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Runtimes]:
     with ExitStack() as stack:
-        yield Runtimes(stack, tmp_path_factory.mktemp("pyodide"), uvicorn_server)
+        yield Runtimes(stack, tmp_path_factory.mktemp("pyodide"), uvicorn_server, ca)
 
 
 def _marks(name: str) -> pytest.MarkDecorator | tuple[()]:
@@ -96,16 +106,18 @@ def _marks(name: str) -> pytest.MarkDecorator | tuple[()]:
     return pytest.mark.skip(reason=f"{name} with Pyodide is not installed") if is_missing else ()
 
 
-def _cases() -> Iterator[object]:
+def _cases(prefix: str | tuple[str, ...]) -> Iterator[object]:
     for (name, place, entry), facts in _FACTS.items():
-        for behaviour, body in behaviours.behaviours().items():
-            if behaviours.can_run(body, facts | {entry}):
+        for behaviour, body in behaviours.behaviours(prefix).items():
+            # Firefox is told to trust anybody, see `start_runtime`.
+            verifies = {"verifies"} if name != "firefox" else set()
+            if behaviours.can_run(body, facts | {entry} | verifies):
                 label = "-".join(filter(None, (name, place, entry, behaviour.removeprefix("a_promise_"))))
                 yield pytest.param(name, place, entry, behaviour, id=label, marks=_marks(name))
 
 
 @pytest.mark.time_limit(150)  # the first test of a runtime starts it
-@pytest.mark.parametrize(("name", "place", "entry", "behaviour"), list(_cases()))
+@pytest.mark.parametrize(("name", "place", "entry", "behaviour"), list(_cases("a_promise_")))
 def test_under_pyodide(
     name: str, place: str, entry: str, behaviour: str, runtimes: Runtimes, uvicorn_server: Server
 ) -> None:
@@ -156,3 +168,89 @@ def test_a_visitor_of_the_live_page_tries_the_library_in_it(name: str, tmp_path:
         assert "part 0\npart 1\npart 2\npart 3\npart 4" in said["outputs"][f"async in {place}"]
         assert "sent by jspi" in said["outputs"][f"blocking in {place}"]
         assert "0.5 s: the server sent nothing in time" in said["outputs"][f"a timeout in {place}"]
+
+
+_OVER_TLS = ("over_tls_a_body", "over_tls_bodies", "over_tls_the_runtime")
+
+
+@pytest.mark.time_limit(150)
+@pytest.mark.parametrize(("name", "place", "entry", "behaviour"), list(_cases(_OVER_TLS)))
+def test_over_tls(
+    name: str,
+    place: str,
+    entry: str,
+    behaviour: str,
+    runtimes: Runtimes,
+    hypercorn_server: Server,
+    uvicorn_server: Server,
+) -> None:
+    runtime = runtimes.get(name, place, entry)
+    keys = runtime.run(behaviour, entry, place=place, http2=hypercorn_server.https, http11=uvicorn_server.https)
+    logs = hypercorn_server.log.read_text() + uvicorn_server.log.read_text()
+    assert all(logs.count(f"POST /upload/{key} ") <= 1 for key in keys or ()), logs[-3000:]
+
+
+@pytest.mark.time_limit(150)
+@pytest.mark.parametrize(("name", "place", "entry", "behaviour"), list(_cases("over_tls_an_unknown")))
+def test_over_tls_to_a_stranger(
+    name: str, place: str, entry: str, behaviour: str, runtimes: Runtimes, ca: CertificateAuthority
+) -> None:
+    runtime = runtimes.get(name, place, entry)
+    with ScriptedPeer(lambda conn: None, tls=ca.untrusted(), expect_disconnect=True) as peer:
+        runtime.run(behaviour, entry, place=place, stranger=f"https://127.0.0.1:{peer.port}")
+
+
+@contextmanager
+def _scripted(ca: CertificateAuthority, on_upload: Callable[[HTTP2Conn, HTTP2Req], None]) -> Iterator[str]:
+    """The origin of a server of HTTP/2, with the key that Chromium trusts, that does something with an upload."""
+
+    def script(conn: HTTP2Conn) -> None:
+        while True:
+            head = conn.read_head()
+            if head.method == b"OPTIONS":
+                conn.respond(head.stream_id, headers=CORS)
+            else:
+                on_upload(conn, head)
+
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(ca.server_chain_path, ca.server_key_path)
+    tls.set_alpn_protocols(["h2"])
+    with HTTP2Peer(script, tls=tls, opens_windows=False, expect_disconnect=True) as peer:
+        yield f"https://127.0.0.1:{peer.port}"
+
+
+@pytest.mark.time_limit(150)
+@pytest.mark.parametrize(("name", "place", "entry", "behaviour"), list(_cases("over_http2_what_is_reset")))
+def test_over_http2_what_was_sent_is_not_sent_again(
+    name: str, place: str, entry: str, behaviour: str, runtimes: Runtimes, ca: CertificateAuthority
+) -> None:
+    """Chromium asks for a part of a body before it sends the head of the request, on which our second try relies."""
+    heads = []
+
+    def reset(conn: HTTP2Conn, head: HTTP2Req) -> None:
+        heads.append(head)
+        conn.send_rst(head.stream_id, Code.INTERNAL_ERROR)
+
+    runtime = runtimes.get(name, place, entry)
+    with _scripted(ca, reset) as server:
+        runtime.run(behaviour, entry, place=place, server=server)
+    assert len(heads) == 1
+
+
+@pytest.mark.time_limit(150)
+@pytest.mark.parametrize(("name", "place", "entry", "behaviour"), list(_cases("over_http2_a_server_that_takes")))
+def test_over_http2_a_server_that_takes_nothing_holds_the_body(
+    name: str, place: str, entry: str, behaviour: str, runtimes: Runtimes, ca: CertificateAuthority
+) -> None:
+    runtime = runtimes.get(name, place, entry)
+    with _scripted(ca, lambda conn, head: None) as server:
+        runtime.run(behaviour, entry, place=place, server=server)
+
+
+@pytest.mark.time_limit(150)
+@pytest.mark.parametrize(("name", "place", "entry", "behaviour"), list(_cases("what_never_connects")))
+def test_what_never_connects(
+    name: str, place: str, entry: str, behaviour: str, runtimes: Runtimes, black_hole: tuple[str, int]
+) -> None:
+    host, port = black_hole
+    runtimes.get(name, place, entry).run(behaviour, entry, place=place, black_hole=f"http://{host}:{port}/")

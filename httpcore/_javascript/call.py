@@ -45,6 +45,10 @@ class Call(Protocol):
 
     sent_by: str
 
+    @property
+    def is_untouched(self) -> bool:
+        """Whether there is a body of which JavaScript has not asked for any part."""
+
     async def start(self, clock: Clock) -> FetchHead:
         """Send the request, and wait for the head of its response.
 

@@ -46,12 +46,14 @@ class Failure(NamedTuple):
     Args:
         name: such as "TypeError" or "AbortError".
         detail: the message of what caused it, and its code, where Node tells them.
+        is_stream: whether a body was on its way part by part.
     """
 
     name: str
     message: str
     code: str = ""
     detail: str = ""
+    is_stream: bool = False
 
     @classmethod
     def of(cls, exc: Any) -> Failure:
@@ -83,9 +85,9 @@ def fetch_error(failure: Failure, method: str, url: str) -> HTTPCoreError:
         return kind(f"{where}: {words} ({failure.words})")
     if code in _TIMEOUTS:
         return _sent(ReadTimeout(f"{where}: Node's own timeout passed ({failure.words})"))
-    if code.startswith(_TLS):
-        return ConnectError(f"{where}: TLS failed ({failure.words})")
     text = f"{failure.message} {failure.detail}"
+    if code.startswith(_TLS) or "invalid peer certificate" in text:
+        return ConnectError(f"{where}: TLS failed ({failure.words})")
     if "(Connect)" in text or "dns error" in text or "bad port" in text:
         return ConnectError(f"{where}: no connection could be made ({failure.words})")
     if "redirect" in text:
@@ -111,6 +113,8 @@ def _browser_error(failure: Failure, method: str, url: str) -> HTTPCoreError:
         "the server cannot be reached (name, address, port, certificate), or the request was blocked (an extension, a "
         "content security policy)"
     )
+    if failure.is_stream:
+        causes += ", or the answer is a redirect other than 303, which a body that goes up part by part cannot follow"
     if is_cross:
         causes = (
             f"CORS, if the server is there: its answer needs the header access-control-allow-origin: {origin} (or *), "

@@ -38,6 +38,10 @@ class PromiseCall:
         self._controller: Any = js.AbortController.new()
         self._reader: Any = None
 
+    @property
+    def is_untouched(self) -> bool:
+        return self._body is not None and self._body.is_untouched
+
     async def start(self, clock: Clock) -> FetchHead:
         init = self._init(clock)
         response = await self._settle(js, "fetch", (self._request.url, init), self._head_deadline(clock), fetch_error)
@@ -93,7 +97,8 @@ class PromiseCall:
         except JsException as exc:
             if self._body is not None and self._body.error is not None:
                 raise self._body.error from None
-            raise explain(Failure.of(exc), self._request.method, self._request.url) from exc
+            failure = Failure.of(exc)._replace(is_stream=self._body is not None)
+            raise explain(failure, self._request.method, self._request.url) from exc
 
     def abort(self) -> None:
         self._reader = None
@@ -111,11 +116,12 @@ class BodyStream:
         stream: for fetch.
         error: what ended it, if anything did.
         is_running: whether there is more to be sent.
+        is_untouched: whether no part was asked for.
     """
 
     def __init__(self, upload: Upload, world: JavaScriptWorld, clock: Clock, controller: Any) -> None:
         self.error: BaseException | None = None
-        self.is_running = True
+        self.is_running = self.is_untouched = True
         self._upload = upload
         self._world = world
         self._clock = clock
@@ -124,6 +130,7 @@ class BodyStream:
         self._task: Task | None = None
         self._timer: Timer | None = None
         self._is_head_here = False
+        self._await(clock.timeout.read)
         self._wanted = world.loop_event()
         self._pull_proxy = create_proxy(self._pull)
         # With room for nothing, it asks for a part only where somebody waits for it.
@@ -134,6 +141,8 @@ class BodyStream:
 
     def _pull(self, sink: Any) -> None:
         self._sink = sink
+        self._await(None)
+        self.is_untouched = False
         if self._task is None:
             self._task = self._world.spawn(self._feed())
         else:
@@ -152,7 +161,7 @@ class BodyStream:
                     self.is_running = False
                 elif part and not await self._wanted.wait(clock.deadline(clock.timeout.write)):
                     raise WriteTimeout("the server took no further part of the body in time")
-            self._await_head()
+            self._await(clock.timeout.read)
         except BaseException as exc:  # cancellation as well, which nobody but `stop` asks for
             if self.is_running:
                 self.error = exc
@@ -161,9 +170,11 @@ class BodyStream:
             self.is_running = False
             await upload.aclose()
 
-    def _await_head(self) -> None:
-        """All is sent: the wait for the response begins."""
-        seconds = self._clock.timeout.read
+    def _await(self, seconds: float | None) -> None:
+        """How long to wait for the first part to be asked for, and for the response when all is sent."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
         if seconds is not None and not self._is_head_here:
             self._timer = self._world.loop_timer(seconds, self._time_out)
 
@@ -173,8 +184,7 @@ class BodyStream:
 
     def head_is_here(self) -> None:
         self._is_head_here = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._await(None)
 
     def stop(self) -> None:
         """Nobody wants more of it."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import js
+from pyodide.ffi import to_js
 
 __all__ = ["Runtime", "runtime"]
 
@@ -31,7 +32,7 @@ class Runtime:
         name: "node", "deno" or "browser".
         is_worker: whether this is a worker of a browser.
         codings: the content codings that its fetch undoes.
-        streams_up: whether its fetch sends a body part by part.
+        streams_up: whether its fetch sends a body part by part; in a browser not to every origin, see `uploads`.
         keeps_reason: whether its statusText is what the server sent.
     """
 
@@ -84,4 +85,11 @@ def runtime() -> Runtime:
         forbidden |= {"user-agent"}
     # A browser says itself in accept-encoding what it undoes, so that a server sends nothing else.
     codings = {"gzip", "x-gzip", "deflate", "br", "zstd"}
-    return Runtime("browser", not hasattr(js, "document"), frozenset(codings), False, True, forbidden)
+    return Runtime("browser", not hasattr(js, "document"), frozenset(codings), _takes_streams(), True, forbidden)
+
+
+def _takes_streams() -> bool:
+    """Whether a stream is a body. Firefox would turn it into text, and says so by a content-type."""
+    init = {"method": "POST", "body": js.ReadableStream.new(), "duplex": "half"}
+    request = js.Request.new("https://localhost/", to_js(init, dict_converter=js.Object.fromEntries))
+    return not request.headers.has("content-type")

@@ -100,7 +100,12 @@ class WorkerCall:
         self._bytes: Any = js.Uint8Array.new(self._memory, 16)
         self._is_over = False
         self._has_head = False
+        self._was_wanted = False
         self._posted_at = 0.0
+
+    @property
+    def is_untouched(self) -> bool:
+        return self._upload is not None and not self._was_wanted
 
     async def start(self, clock: Clock) -> FetchHead:
         request = self._request
@@ -138,7 +143,7 @@ class WorkerCall:
         try:
             return await self._exchange(clock, deadline)
         except BaseException:
-            if self._upload is not None:
+            if self._upload is not None and self._was_wanted:
                 await self._upload.aclose()
             raise
 
@@ -147,13 +152,14 @@ class WorkerCall:
         while True:
             kind, data = self._take(deadline)
             if kind == _WANTED:
+                self._was_wanted = True
                 await self._give(clock)
                 deadline = self._deadline(clock)
             elif kind & ~_MORE == _ERROR:
                 failure += data
                 if kind == _ERROR:
                     self._is_over = True
-                    raise self._error(Failure(**json.loads(failure)))
+                    raise self._error(Failure(**json.loads(failure), is_stream=self._upload is not None))
             else:
                 if kind == _END:
                     await self._end()
@@ -182,7 +188,7 @@ class WorkerCall:
             now = time.monotonic()
             if now >= deadline:
                 upload = self._upload
-                if upload is not None and not upload.is_read and not self._has_head:
+                if self._was_wanted and upload is not None and not upload.is_read and not self._has_head:
                     raise WriteTimeout("the server took no further part of the body in time")
                 raise silence()
             if now > self._posted_at + _START_SECONDS and not load(self._state, 2):

@@ -39,6 +39,7 @@ class XHRCall:
     """One request by XMLHttpRequest. See `Call`."""
 
     sent_by = "xhr"
+    is_untouched = False
 
     def __init__(self, request: FetchRequest) -> None:
         self._request = request

@@ -4,14 +4,14 @@
 | --- | --- |
 | `/` | `hello` |
 | `/echo` | the request's body, part by part as it comes |
-| `/upload` | JSON: sha256 and length of the request's body |
+| `/upload`, `/upload/{key}` | JSON: sha256 and length of the request's body; the key is for the log |
 | `/bytes/{n}` | `pattern(n)` in parts of 64 KiB; `?chunked=1` leaves out the content-length |
 | `/slow?delay=1` | `slow`, after a while |
 | `/gzip`, `/deflate`, `/br`, `/zstd` | `TEXT` in that coding, whatever the client accepts |
 | `/sse?count=3&delay=0.05` | server-sent events |
 | `/drip?count=10&delay=0.01` | a byte now and then |
 | `/status/{n}` | that status, with a body where it may have one |
-| `/redirect?to=/headers` | 302 |
+| `/redirect?to=/headers&status=302` | that status, and elsewhere |
 | `/cookies` | two Set-Cookie |
 | `/truncated?length=100` | ten bytes of a body that was to be longer, and the end of the connection |
 | `/hang?note=key&begin=1` | nothing, or the first part of a body, until the client goes away |
@@ -92,6 +92,11 @@ class Exchange:
             if not message.get("more_body"):
                 return
 
+    async def read(self) -> None:
+        """Drop the body. What is answered before has come to its end hypercorn may take for an error."""
+        async for _ in self.body():
+            pass
+
     async def start(self, status: int = 200, *headers: tuple[bytes, bytes]) -> None:
         await self._send({"type": "http.response.start", "status": status, "headers": [*headers, *self._cors]})
 
@@ -135,7 +140,7 @@ async def echo(exchange: Exchange) -> None:
     await exchange.end()
 
 
-async def upload(exchange: Exchange) -> None:
+async def upload(exchange: Exchange, key: str = "") -> None:
     digest, length = hashlib.sha256(), 0
     async for part in exchange.body():
         digest.update(part)
@@ -165,7 +170,9 @@ async def status(exchange: Exchange, code: str) -> None:
 
 
 async def redirect(exchange: Exchange) -> None:
-    await exchange.answer(b"elsewhere", (b"location", exchange.query.get("to", "/headers").encode()), status=302)
+    await exchange.read()
+    location = exchange.query.get("to", "/headers").encode()
+    await exchange.answer(b"elsewhere", (b"location", location), status=int(exchange.number("status", 302)))
 
 
 async def cookies(exchange: Exchange) -> None:
@@ -208,6 +215,7 @@ def _note(key: str) -> asyncio.Event:
 
 
 async def headers(exchange: Exchange) -> None:
+    await exchange.read()
     scope = exchange.scope
     seen = {
         "method": scope["method"],

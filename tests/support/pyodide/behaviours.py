@@ -123,9 +123,9 @@ def can_run(body: Body, facts: set[str]) -> bool:
     return all(facts.intersection(condition.split("|")) for condition in getattr(body, "needs", ()))
 
 
-def behaviours() -> dict[str, Body]:
+def behaviours(prefix: str | tuple[str, ...]) -> dict[str, Body]:
     found = globals().items()
-    return {name: body for name, body in found if inspect.iscoroutinefunction(body) and name.startswith("a_promise_")}
+    return {name: body for name, body in found if inspect.iscoroutinefunction(body) and name.startswith(prefix)}
 
 
 def _run(request: str) -> Any:
@@ -734,3 +734,109 @@ async def a_promise_a_server_that_takes_nothing_holds_the_body_for_a_time(world:
     if world.is_async:
         await asyncio.wait_for(closed.wait(), 5)  # by the task that reads it
     assert closed.is_set() or world.name == "jspi"
+
+
+# What is promised over TLS, of a server that speaks HTTP/2 and of one that does not.
+
+
+def _speaks_http2() -> bool:
+    import js
+
+    return "node" not in facts() or int(str(js.process.versions.node).split(".")[0]) >= 26
+
+
+async def over_tls_the_runtime_chooses_the_protocol(world: World, http2: str, http11: str) -> None:
+    http = world.pool(timeout=20)
+    for origin, version in ((http2, "2" if _speaks_http2() else "1.1"), (http11, "1.1")):
+        response = await http.request("GET", f"{origin}/headers")
+        seen = json.loads(response.body)
+        assert (seen["scheme"], seen["http_version"], response.http_version) == ("https", version, ""), seen
+
+
+@needs("verifies")
+async def over_tls_an_unknown_certificate_says_so(world: World, stranger: str) -> None:
+    exc = await world.raises(httpcore.ConnectError, world.pool(timeout=20).request("GET", stranger))
+    words = ("certificate",) if "browser" in facts() else ("tls failed", "certificate")
+    assert stranger.partition("//")[2] in str(exc), exc
+    for word in words:
+        assert word in str(exc).lower(), exc
+    assert exc.request_sent == ("browser" in facts())  # which hides it
+
+
+async def over_tls_bodies_of_every_kind_go_up_whole(world: World, http2: str, http11: str) -> None:
+    for server in (http2, http11):
+        await a_promise_bodies_of_every_kind_go_up_whole(world, server)
+        await a_promise_a_body_is_held_to_its_content_length(world, server)
+        await a_promise_what_a_body_raises_comes_through(world, server)
+
+
+@needs("streams_up|streams_up_over_http2")
+async def over_tls_a_body_goes_up_while_it_is_made(world: World, http2: str, http11: str) -> None:
+    await a_promise_a_body_goes_up_while_it_is_made(world, http2)
+
+
+@needs("streams_up_over_http2")
+async def over_http2_a_server_that_takes_nothing_holds_the_body_for_a_time(world: World, server: str) -> None:
+    await a_promise_a_server_that_takes_nothing_holds_the_body_for_a_time(world, server)
+
+
+async def over_tls_a_body_is_read_once_and_sent_once(world: World, http2: str, http11: str) -> list[str]:
+    """Where it goes up part by part, and where it cannot. Returns: the keys by which the servers' logs know them."""
+    http, content, keys = world.pool(timeout=30), _PERIOD * 4000, []
+    for server in (http2, http11, http11):
+        taken: list[int] = []
+
+        def parts(taken: list[int] = taken) -> Iterator[bytes]:
+            for start in range(0, len(content), 65_536):
+                taken.append(start)
+                yield content[start : start + 65_536]
+
+        keys.append(new_key())
+        seen = json.loads((await http.request("POST", f"{server}/upload/{keys[-1]}", body=parts())).body)
+        assert seen == {"sha256": hashlib.sha256(content).hexdigest(), "length": len(content)}, seen
+        assert taken == list(range(0, len(content), 65_536)), taken
+    return keys
+
+
+@needs("browser")
+async def over_tls_a_body_on_its_way_follows_no_redirect_but_303(world: World, http2: str, http11: str) -> None:
+    http, content = world.pool(timeout=20), b"x" * 1000
+
+    async def sent_to(url: str) -> Any:
+        return await http.request("POST", url, body=iter([content]))
+
+    assert (await sent_to(f"{http2}/redirect?to=/status/200&status=303")).body == b"200"
+    seen = json.loads((await http.request("POST", f"{http2}/headers", body=iter([content]))).body)
+    if "content-length" not in dict(seen["headers"]):
+        exc = await world.raises(httpcore.ConnectError, sent_to(f"{http2}/redirect?to=/status/200"))
+        assert "redirect" in str(exc), exc
+        assert exc.request_sent
+    else:
+        assert (await sent_to(f"{http2}/redirect?to=/status/200")).body == b"200"
+    assert (await sent_to(f"{http11}/redirect?to=/status/200")).body == b"200"
+
+
+@needs("streams_up_over_http2")
+async def over_http2_what_is_reset_is_an_error(world: World, server: str) -> None:
+    taken = [0]
+
+    def parts() -> Iterator[bytes]:
+        while taken[0] < 200:
+            taken[0] += 1
+            yield b"x" * 65_536
+
+    request = world.pool(timeout=20).request("POST", f"{server}/upload", body=parts())
+    exc = await world.raises(httpcore.HTTPCoreError, request)
+    assert exc.request_sent, exc
+
+
+@needs("timeouts")
+async def what_never_connects_is_a_timeout(world: World, black_hole: str) -> None:
+    """With a body, of which nothing is asked for, as well as without one. Node asks at once."""
+    http = world.pool(timeout=0.3)
+    for body in (None, b"x", iter([b"x" * 100_000])):
+        is_asked = "node" in facts() and isinstance(body, Iterator)
+        kind = httpcore.WriteTimeout if is_asked else httpcore.ReadTimeout
+        start = time.monotonic()
+        await world.raises(kind, http.request("POST", black_hole, body=body))
+        assert time.monotonic() - start < 5

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import importlib.util
 import json
 import os
@@ -16,7 +18,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
 from ..leaks import kept
+from ..tls import CertificateAuthority
 
 __all__ = ["FOLDER", "Runtime", "build_wheel", "commands", "start_runtime"]
 
@@ -125,17 +131,34 @@ def build_wheel(folder: Path) -> Path:
     return wheel
 
 
+def _key_hash(ca: CertificateAuthority) -> str:
+    """The certificate's key, as Chromium is told of it."""
+    certificate = x509.load_pem_x509_certificate(ca.server_chain_path.read_bytes())
+    key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return base64.b64encode(hashlib.sha256(key).digest()).decode()
+
+
 @contextmanager
-def start_runtime(name: str, wheel: Path, log: Path) -> Iterator[Runtime]:
-    """A runtime that ends with the block; what it says goes to the log."""
+def start_runtime(name: str, wheel: Path, log: Path, ca: CertificateAuthority) -> Iterator[Runtime]:
+    """A runtime that ends with the block; what it says goes to the log.
+
+    Args:
+        ca: what it trusts: Node and Deno the CA, Chromium the one key of `server_key_path`, Firefox anybody.
+    """
+    trust = {"NODE_EXTRA_CA_CERTS": str(ca.pem_path), "DENO_CERT": str(ca.pem_path)}
     with log.open("ab") as stderr, kept():
         process = subprocess.Popen(
-            commands()[name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, cwd=FOLDER
+            commands()[name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            cwd=FOLDER,
+            env={**os.environ, **trust},
         )
     with process:
         runtime = Runtime(name, process)
         try:
-            hello = {"wheels": [str(wheel)], "behaviours": str(FOLDER / "behaviours.py")}
+            hello = {"wheels": [str(wheel)], "behaviours": str(FOLDER / "behaviours.py"), "key": _key_hash(ca)}
             try:
                 runtime.ask(hello, _START_SECONDS)
             except TimeoutError as exc:
