@@ -808,6 +808,36 @@ async def test_d_write_rst_closes_the_body(world: World, engine: str) -> None:
             await assert_still_works(world, http, peers)
 
 
+async def test_b_eof_rst_upload_a_reset_that_a_write_meets_is_no_end_of_the_response(world: World, engine: str) -> None:
+    """The kernel tells of a reset once: who writes first hears of it, and who reads then would see an end."""
+
+    def script(conn: Conn) -> None:
+        conn.read_head()
+        conn.send(b"HTTP/1.1 200 OK\r\n\r\nhello")
+        assert is_read is not None
+        is_read.wait()
+        conn.rst()
+        assert is_reset is not None
+        is_reset.open()
+
+    for body in kinds(world):
+        is_read = is_reset = None
+        with Peers(script, expect_disconnect=True) as peers:
+            is_read, is_reset = peers.faulty.gate(), peers.faulty.gate()
+            http = one_slot(world, http1_engine=engine)
+            source = Source(endless())
+            response = await http.request("POST", peers.url, body=body(source), stream=True)
+            parts = aiter(response.raw())
+            assert await anext(parts) == b"hello"
+            is_read.open()
+            await world.until(is_reset.is_open)
+            error = await error_of(partial(anext, parts))
+            assert isinstance(error, httpcore.NetworkError)
+            assert source.is_closed
+            await assert_holds(world, http, peers, idle=0)
+            await assert_still_works(world, http, peers)
+
+
 async def test_d_write_fin_closes_the_body(world: World, engine: str) -> None:
     """A peer that closes in the middle of the upload without an answer."""
 

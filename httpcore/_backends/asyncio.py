@@ -133,13 +133,19 @@ class AsyncioStream(asyncio.BufferedProtocol):
                 continue
 
     def _read_ahead(self, max_bytes: int) -> bool:
-        """Take what the event loop has not come to yet; False at the end. Raises: OSError."""
+        """Take what the event loop has not come to yet; False at the end.
+
+        Raises: OSError, BlockingIOError where there is nothing, or an end that is a reset which our write has met: the
+            kernel tells of it once, and the event loop will tell us.
+        """
         if not hasattr(socket, "MSG_DONTWAIT"):
             raise BlockingIOError  # where the loop has asked the system for it already, it is not ours to take
         data = self._socket.recv(max_bytes, socket.MSG_DONTWAIT)
         if data:
             self._chunks.append(data)
             self._buffered += len(data)
+        elif self._transport is not None and self._transport.is_closing():
+            raise BlockingIOError
         else:
             self._is_ended = True
         return bool(data)

@@ -152,13 +152,24 @@ def readable_probe(sock: socket.socket) -> Callable[[], object]:
 class SocketStream(ABC):
     """A stream over a non-blocking socket. See `Stream` for the contract."""
 
-    __slots__ = ("_expects_wait", "_is_closing", "_probe", "_read_bytes", "_socket", "_unsent", "info", "is_truncated")
+    __slots__ = (
+        "_expects_wait",
+        "_is_closing",
+        "_probe",
+        "_read_bytes",
+        "_reset",
+        "_socket",
+        "_unsent",
+        "info",
+        "is_truncated",
+    )
 
     def __init__(self, sock: socket.socket, info: StreamInfo) -> None:
         self._socket = sock
         self._probe = readable_probe(sock)
         self._unsent = memoryview(b"")
         self._is_closing = False
+        self._reset: ConnectionResetError | None = None
         self._expects_wait = True
         self._read_bytes = _SMALL_READ
         self.info = info
@@ -188,7 +199,7 @@ class SocketStream(ABC):
                         self._read_bytes = _LARGE_READ
                     elif not data and self._is_closing:
                         raise ReadError("the connection was closed here")
-                    return data
+                    return self._checked(data)
         except OSError as exc:
             if isinstance(exc, TimeoutError) and exc.errno is None:  # with errno it is the system's own, ETIMEDOUT
                 raise ReadTimeout("the peer sent nothing in time") from exc
@@ -196,11 +207,22 @@ class SocketStream(ABC):
 
     def read(self, max_bytes: int) -> bytes | None:
         try:
-            return self._socket.recv(min(max_bytes, _LARGE_READ))
+            return self._checked(self._socket.recv(min(max_bytes, _LARGE_READ)))
         except BlockingIOError:
             return None
         except OSError as exc:
+            self._note(exc)
             raise ReadError(f"the connection broke: {exc.strerror or exc}") from exc
+
+    def _note(self, exc: OSError) -> None:
+        if isinstance(exc, ConnectionResetError):
+            self._reset = exc.with_traceback(None)  # which leads to frames that hold this stream
+
+    def _checked(self, data: bytes) -> bytes:
+        """Raises: ReadError where an end is none, but a reset of which we have heard: the kernel tells of it once."""
+        if not data and self._reset is not None:
+            raise ReadError(f"the connection broke: {self._reset.strerror}") from self._reset
+        return data
 
     async def send(self, data: bytes, deadline: float, until_heard: bool = False) -> bool:
         self._expects_wait = True
@@ -253,6 +275,9 @@ class SocketStream(ABC):
             return self._socket.send(data)
         except BlockingIOError:
             return 0
+        except OSError as exc:
+            self._note(exc)
+            raise
 
     def interrupt(self) -> None:
         return None  # where nothing runs beside whoever waits, nobody asks for it
