@@ -125,7 +125,7 @@ class ProxyError(HTTPCoreError):
 
 
 class UnsupportedProtocol(HTTPCoreError):
-    """The scheme of the URL is not one that this library speaks."""
+    """The scheme of the URL is not one that this library speaks, or not over the connections it has here."""
 
 
 class InvalidURL(HTTPCoreError, ValueError):

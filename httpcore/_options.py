@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
-from ._backends import NAMES, BackendChoice, uses_fetch
+from ._backends import NAMES, SYNC, BackendChoice, uses_fetch, uses_node
 from ._config import HTTP2, Limits, SSLConfig, Timeout, as_ssl, as_timeout
 from ._engines import HTTP2_ENGINES, HTTP11_ENGINES, is_installed
 from ._fetch_rules import check_pool_for_fetch, check_request_for_fetch
@@ -72,7 +72,7 @@ def make_options(
         raise TypeError(f"network is a Network, not {type(network).__name__}")
     if trace is not None and not callable(trace):
         raise TypeError(f"trace is a callable, not {type(trace).__name__}")
-    if not callable(backend) and backend not in (None, *NAMES):
+    if not callable(backend) and backend not in (None, SYNC, *NAMES):
         raise ValueError(f"the backend {backend!r} is unknown: it is None, a callable or one of {', '.join(NAMES)}")
     if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
         raise ValueError(f"retries is {retries!r}; it is a number of attempts, 0 or more")
@@ -83,6 +83,10 @@ def make_options(
             network,
             {"http1": http1, "http2": http2, "http1_engine": http1_engine, "retries": retries},
         )
+    elif uses_node(backend):
+        from ._node_rules import check_pool_for_node
+
+        check_pool_for_node(cast("str", backend), as_ssl(ssl) != SSLConfig(), network)
     _check_protocols(http1, http2, http1_engine, http2_engine)
     alpn = (("h2",) if http2 else ()) + (("http/1.1",) if http1 else ())
     return PoolOptions(
@@ -166,8 +170,8 @@ class Routes:
         self._may_remember = not callable(options.proxy)  # else every request may go another way
 
     def find(self, request: Request, ssl: SSLConfig | ssl_module.SSLContext | bool | None) -> Route:
-        """Raises: TypeError, InvalidURL; OSError or ssl.SSLError where the files of `ssl` cannot be used; and whatever
-        the caller's choice of a proxy raises."""
+        """Raises: TypeError, InvalidURL; OSError or ssl.SSLError where the files of `ssl` cannot be used; ValueError or
+        UnsupportedProtocol for what cannot be had under Pyodide; and what the caller's choice of a proxy raises."""
         origin, extensions = request.url.origin, request.extensions
         if (
             ssl is not None
@@ -195,6 +199,20 @@ class Routes:
         return narrower
 
     def _make(
+        self,
+        origin: Origin,
+        ssl: SSLConfig | ssl_module.SSLContext | bool | None,
+        extensions: Mapping[str, object],
+        may_upgrade: bool,
+    ) -> Route:
+        route = self._route(origin, ssl, extensions, may_upgrade)
+        if uses_node(self._options.backend):
+            from ._node_rules import check_route_for_node
+
+            check_route_for_node(route)
+        return route
+
+    def _route(
         self,
         origin: Origin,
         ssl: SSLConfig | ssl_module.SSLContext | bool | None,

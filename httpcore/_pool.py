@@ -61,7 +61,8 @@ class ConnectionPool:
         network: a `Network`.
         trace: called with every `TraceEvent`. What it raises is logged and breaks nothing.
         backend: None for whatever event loop runs, or "asyncio", "anyio" ("trio"), "blocking"; or, for tests, a
-            callable that makes one for the event loop that runs, such as those of `httpcore.testing`.
+            callable that makes one for the event loop that runs, such as those of `httpcore.testing`. Under Pyodide
+            None is JavaScript's fetch, and "asyncio" and "blocking" ask for Node's sockets.
 
     Raises: TypeError, ValueError; OSError or ssl.SSLError where the files of `ssl` cannot be used.
     """

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
+from ._backends import SYNC
 from ._bodies import BodyTypes
 from ._config import HTTP2, Limits, SSLConfig, Timeout
 from ._headers import HeaderTypes
@@ -133,7 +134,9 @@ class BlockingPool(ConnectionPool):
 class SyncConnectionPool:
     """`ConnectionPool` without await, for plain blocking code. Thread-safe; may be used inside a running event loop.
 
-    Args: as for `ConnectionPool`, but for `backend`.
+    Args: as for `ConnectionPool`, but for
+        backend: "blocking" asks for sockets by name, which makes a difference under Pyodide alone, where None is
+            JavaScript's fetch.
     """
 
     def __init__(
@@ -151,7 +154,10 @@ class SyncConnectionPool:
         decompress: bool | None = None,
         network: Network | None = None,
         trace: Trace | None = None,
+        backend: str | None = None,
     ) -> None:
+        if backend not in (None, "blocking"):
+            raise ValueError(f"the backend of a SyncConnectionPool is None or 'blocking', not {backend!r}")
         self._pool = BlockingPool(
             ssl,
             timeout,
@@ -165,7 +171,7 @@ class SyncConnectionPool:
             decompress=decompress,
             network=network,
             trace=trace,
-            backend="blocking",
+            backend=backend or SYNC,
         )
 
     def request(

@@ -22,6 +22,7 @@ FLOORS = (
         "_proxy",
         "_proxy_environment",
         "_route",
+        "_node_rules",
         "_bodies",
         "_trace",
         "_clock",
@@ -53,6 +54,7 @@ FLOORS = (
         "_backends.blocking",
         "_sessions",
         "_backends.emscripten",
+        "_backends.node",
         "_tls",
         "_tls_contexts",
     ),
@@ -80,7 +82,7 @@ FLOORS = (
 )
 FLOOR_OF = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
 HOMES_OF = {
-    "asyncio": {"_backends.asyncio", "_backends.loop"},
+    "asyncio": {"_backends.asyncio", "_backends.emscripten", "_backends.loop", "_backends.node"},
     "anyio": {"_backends.anyio"},
     "h11": {"_engines.h11"},
     "h2": {"_engines.h2"},
@@ -90,22 +92,25 @@ HOMES_OF = {
     "brotli": {"_decoders"},
     "certifi": {"_tls_contexts"},
     "js": {
+        "_backends.node",
         "_fetch",
         "_javascript.errors",
         "_javascript.promise",
         "_javascript.runtime",
         "_javascript.worker",
         "_javascript.xhr",
+        "_node_rules",
     },
     "pyodide": {
         "_backends.emscripten",
+        "_backends.node",
         "_fetch",
         "_javascript.promise",
         "_javascript.runtime",
         "_javascript.worker",
         "_javascript.xhr",
     },
-    "pyodide_js": {"_backends.emscripten"},
+    "pyodide_js": {"_backends.emscripten", "_backends.node", "_node_rules"},
 }
 
 

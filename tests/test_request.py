@@ -630,6 +630,15 @@ def test_an_unknown_world_is_refused() -> None:
         httpcore.ConnectionPool(backend="curio")
 
 
+def test_the_sync_pool_has_one_world() -> None:
+    with ScriptedPeer.answering(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello") as peer:
+        for backend in (None, "blocking"):
+            with httpcore.SyncConnectionPool(backend=backend) as http:
+                assert http.request("GET", peer.url).body == b"hello"
+    with pytest.raises(ValueError, match="None or 'blocking', not 'asyncio'"):
+        httpcore.SyncConnectionPool(backend="asyncio")
+
+
 async def test_bad_options_of_a_request_are_refused_and_the_pool_works_as_before(world: World) -> None:
     rows: list[tuple[dict[str, Any], type[Exception], str]] = [
         ({"ssl": 5}, TypeError, "ssl is an SSLConfig, .* not int"),

@@ -7,15 +7,22 @@ from collections.abc import Callable
 
 from .._streams import Backend
 
-__all__ = ["NAMES", "BackendChoice", "make_backend", "uses_fetch"]
+__all__ = ["NAMES", "SYNC", "BackendChoice", "make_backend", "uses_fetch", "uses_node"]
 
 NAMES = ("asyncio", "anyio", "trio", "blocking")
+SYNC = "sync"
+"""What the sync pool chooses for those who choose nothing: blocking code over whatever carries requests here."""
 BackendChoice = str | Callable[[], Backend] | None
 
 
 def uses_fetch(choice: BackendChoice) -> bool:
     """Whether JavaScript's fetch carries the requests: under Pyodide, unless sockets are asked for by name."""
-    return sys.platform == "emscripten" and choice in (None, "blocking")
+    return sys.platform == "emscripten" and choice in (None, SYNC)
+
+
+def uses_node(choice: BackendChoice) -> bool:
+    """Whether Node's sockets do: under Pyodide, where they are asked for by name."""
+    return sys.platform == "emscripten" and choice in NAMES
 
 
 def make_backend(choice: BackendChoice = None) -> Backend:
@@ -29,7 +36,11 @@ def make_backend(choice: BackendChoice = None) -> Backend:
         from .emscripten import BlockingFetchBackend, FetchBackend
 
         return FetchBackend() if choice is None else BlockingFetchBackend()
-    if choice == "blocking":
+    if uses_node(choice):
+        from .node import BlockingNodeBackend, NodeBackend
+
+        return BlockingNodeBackend() if choice == "blocking" else NodeBackend()
+    if choice in ("blocking", SYNC):
         from .blocking import BlockingBackend
 
         return BlockingBackend()

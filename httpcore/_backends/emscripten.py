@@ -6,6 +6,7 @@ A blocking program has one thread here, and may be entered again while it waits:
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
@@ -36,6 +37,12 @@ class JavaScriptWorld(Backend, Protocol):
         Cancellation: what was called goes on.
         """
 
+    async def wait_any(self, futures: Sequence[asyncio.Future[Any]], deadline: float) -> None:
+        """Wait until one of the futures is done; they go on.
+
+        Raises: TimeoutError at the deadline.
+        """
+
     def loop_event(self) -> Event:
         """An event for tasks of the event loop, which blocking code has as well."""
 
@@ -62,6 +69,11 @@ class FetchBackend(LoopBackend):
 
     async def settle(self, this: Any, method: str, arguments: tuple[Any, ...], deadline: float) -> Any:
         return await self.until(getattr(this, method)(*arguments), deadline)
+
+    async def wait_any(self, futures: Sequence[asyncio.Future[Any]], deadline: float) -> None:
+        await self.wait_for(futures, max(0.0, deadline - time.monotonic()))
+        if not any(future.done() for future in futures):
+            raise TimeoutError
 
     def loop_event(self) -> Event:
         return super().event()
@@ -121,15 +133,18 @@ class BlockingFetchBackend(FetchBackend):
     async def settle(self, this: Any, method: str, arguments: tuple[Any, ...], deadline: float) -> Any:
         future = getattr(this, method)(*arguments)
         try:
-            while not future.done():
-                if (left := deadline - time.monotonic()) <= 0:
-                    raise TimeoutError
-                with _interrupts:
-                    run_sync(self.wait_for(future, min(left, _SLICE_SECONDS)))
+            await self.wait_any([future], deadline)
             return future.result()
         finally:
             future.cancel()  # where it is not done
             del future  # it holds the error, whose traceback holds this frame
+
+    async def wait_any(self, futures: Sequence[asyncio.Future[Any]], deadline: float) -> None:
+        while not any(future.done() for future in futures):
+            if (left := deadline - time.monotonic()) <= 0:
+                raise TimeoutError
+            with _interrupts:
+                run_sync(self.wait_for(futures, min(left, _SLICE_SECONDS)))
 
 
 class Interrupts:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from .._streams import STOP_SECONDS, Event, Task, Timer
@@ -118,9 +118,9 @@ class LoopBackend:
             finally:
                 del awaitable  # a future holds the error, whose traceback holds this frame
 
-    async def wait_for(self, future: asyncio.Future[Any], seconds: float) -> None:
-        """Wait until a future is done, but no longer; it goes on."""
-        await asyncio.wait([future], timeout=seconds)
+    async def wait_for(self, futures: Sequence[asyncio.Future[Any]], seconds: float) -> None:
+        """Wait until one of the futures is done, but no longer; they go on."""
+        await asyncio.wait(futures, timeout=None if seconds == math.inf else seconds, return_when="FIRST_COMPLETED")
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> Task:
         task = self._loop.create_task(coroutine)

@@ -16,7 +16,7 @@ from .._errors import ConnectError, ConnectTimeout, HTTPCoreError
 from .._streams import Address
 from .sockets import connect_error, finish_connect, new_socket, start_connect
 
-__all__ = ["race"]
+__all__ = ["one_error", "race"]
 
 _ATTEMPT_DELAY = 0.25
 _LEAST_DELAY = 0.01
@@ -137,10 +137,16 @@ class _Runners:
         return self.running.pop(sock)
 
     def _sum(self, kind: type[ConnectError | ConnectTimeout], what: str) -> HTTPCoreError:
-        """One error for those of all attempts."""
-        last = self.errors[-1]
-        if self._count == 1:
-            return last
-        total = kind(f"none of {self._count} addresses {what}: {'; '.join(map(str, self.errors))}")
-        total.__cause__ = last
-        return total
+        return one_error(kind, self._count, what, self.errors)
+
+
+def one_error(
+    kind: type[ConnectError | ConnectTimeout], count: int, what: str, errors: Sequence[HTTPCoreError]
+) -> HTTPCoreError:
+    """One error for those of all attempts, at `count` addresses."""
+    last = errors[-1]
+    if count == 1:
+        return last
+    total = kind(f"none of {count} addresses {what}: {'; '.join(map(str, errors))}")
+    total.__cause__ = last
+    return total

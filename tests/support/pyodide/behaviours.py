@@ -169,8 +169,8 @@ async def prepare(world: World, server: str) -> tuple[str, list[str]]:
     return response.extensions["fetch"].sent_by, [str(entry.message) for entry in caught]
 
 
-async def an_interrupt_arrives(world: World, server: str) -> None:
-    http, key = world.pool(), new_key()
+async def an_interrupt_arrives(world: World, server: str, **options: Any) -> None:
+    http, key = world.pool(**options), new_key()
     await world.raises(KeyboardInterrupt, http.request("GET", f"{server}/hang?note={key}", timeout=60))
     assert http.stats().active == 0
     assert (await http.request("GET", f"{server}/noted/{key}", timeout=20)).body == b"yes"
@@ -840,3 +840,190 @@ async def what_never_connects_is_a_timeout(world: World, black_hole: str) -> Non
         start = time.monotonic()
         await world.raises(kind, http.request("POST", black_hole, body=body))
         assert time.monotonic() - start < 5
+
+
+async def a_promise_sockets_are_refused_by_name_where_there_are_none(world: World, server: str) -> None:
+    for backend in ("asyncio", "blocking"):
+        refusal = ""
+        try:
+            if backend == "asyncio":
+                httpcore.ConnectionPool(backend=backend)
+            else:
+                httpcore.SyncConnectionPool(backend=backend)
+        except ValueError as exc:
+            refusal = str(exc)
+        assert "fetch" in refusal or "leave `backend` out" in refusal, refusal
+        assert ("browser" if "browser" in facts() else "useNodeSockFS") in refusal, refusal
+
+
+# Node's sockets, in a runtime that lets them in.
+
+
+def over_sockets(world: World, **options: Any) -> Any:
+    return world.pool(backend="asyncio" if world.is_async else "blocking", **options)
+
+
+async def pause(world: World) -> None:
+    if world.is_async:
+        await asyncio.sleep(0.01)
+    else:
+        time.sleep(0.01)  # noqa: ASYNC251  # lets everything else go on
+
+
+async def sockets_requests_and_answers_arrive(world: World, server: str) -> None:
+    http = over_sockets(world)
+    response = await http.request("GET", f"{server}/headers?a=b", headers={"x-mine": "yes"})
+    seen = json.loads(response.body)
+    assert ["x-mine", "yes"] in seen["headers"], seen
+    assert response.http_version == "HTTP/1.1"
+    info = response.extensions["connection"]
+    assert info.remote_address == (server.rpartition(":")[0].removeprefix("http://"), int(server.rpartition(":")[2]))
+    for coding in ("gzip", "deflate", "zstd"):
+        assert (await http.request("GET", f"{server}/{coding}")).body == TEXT
+    content = _PERIOD * 8000
+    seen = json.loads((await http.request("POST", f"{server}/upload", body=content)).body)
+    assert seen == {"sha256": hashlib.sha256(content).hexdigest(), "length": len(content)}
+    assert (await http.request("HEAD", f"{server}/gzip")).status_code == 200
+    assert http.stats().opened == 1
+    by_name = await http.request("GET", server.replace("127.0.0.1", "localhost"), timeout=20)
+    assert by_name.body == b"hello"
+    default = await world.pool().request("GET", server)
+    assert default.extensions["fetch"].sent_by in ("fetch", "jspi")
+
+
+async def sockets_stream_both_ways(world: World, server: str) -> None:
+    http, key = over_sockets(world), new_key()
+    digest = hashlib.sha256()
+    response = await http.request("GET", f"{server}/bytes/5000000", stream=True, timeout=30)
+    async for part in response.stream():
+        digest.update(part)
+    assert digest.digest() == hashlib.sha256((_PERIOD * 20_000)[:5_000_000]).digest()
+
+    response = await http.request("GET", f"{server}/hang?begin=1&note={key}", stream=True)
+    assert await anext(response.stream()) == b"begun"  # and the server has not ended
+    await response.aclose()
+    assert (await http.request("GET", f"{server}/noted/{key}", timeout=20)).body == b"yes"
+
+    def parts() -> Iterator[bytes]:
+        for _ in range(40):
+            yield _PERIOD * 400
+
+    seen = json.loads((await http.request("POST", f"{server}/upload", body=parts(), timeout=30)).body)
+    assert seen["sha256"] == hashlib.sha256(_PERIOD * 16_000).hexdigest()
+
+
+async def sockets_keep_timeouts(world: World, server: str) -> None:
+    http, key = over_sockets(world), new_key()
+    for path in (f"/hang?note={key}", "/hang?begin=1"):
+        start = time.monotonic()
+        exc = await world.raises(httpcore.ReadTimeout, http.request("GET", f"{server}{path}", timeout=0.3))
+        assert time.monotonic() - start > 0.29, exc
+        assert exc.request_sent
+    assert (await http.request("GET", f"{server}/noted/{key}", timeout=20)).body == b"yes"
+    timeout = httpcore.Timeout(20, write=0.5)
+    request = http.request("POST", f"{server}/slow?delay=30", body=b"x" * 50_000_000, timeout=timeout)
+    await world.raises(httpcore.WriteTimeout, request)
+    await world.raises(
+        httpcore.TotalTimeout, http.request("GET", f"{server}/hang", timeout=httpcore.Timeout(total=0.2))
+    )
+    assert http.stats().active == 0
+
+
+async def sockets_say_why_there_is_no_connection(world: World, server: str, closed: str, silent: str) -> None:
+    http = over_sockets(world, timeout=20)
+    exc = await world.raises(httpcore.ConnectError, http.request("GET", closed))
+    assert "refused" in str(exc).lower(), exc
+    assert closed.removeprefix("http://") in str(exc), exc
+    assert not exc.request_sent
+    exc = await world.raises(httpcore.ConnectError, http.request("GET", "http://nowhere.invalid/"))
+    assert "nowhere.invalid" in str(exc), exc
+    exc = await world.raises(httpcore.ConnectTimeout, http.request("GET", silent, timeout=0.3))
+    assert silent.removeprefix("http://") in str(exc), exc
+    assert (await http.request("GET", server)).body == b"hello"
+    asked: list[str] = []
+
+    def allow(host: str, address: object, port: int) -> bool:
+        asked.append(str(address))
+        return False
+
+    careful = over_sockets(world, network=httpcore.Network(allow_address=allow))
+    await world.raises(httpcore.ConnectError, careful.request("GET", "http://localhost:9/"))
+    assert set(asked) <= {"127.0.0.1", "::1"}, asked  # what is connected to, and nothing made up
+    assert asked
+
+
+async def sockets_tell_a_reset_from_an_end(world: World, server: str) -> None:
+    http = over_sockets(world)
+    assert (await http.request("GET", f"{server}/ended")).body == b"to the end"
+    response = await http.request("GET", f"{server}/reset", stream=True)
+    parts = response.stream()
+    assert await anext(parts) == b"to the end"
+    await http.request("GET", f"{server}/now")  # Node 20 takes a reset that comes along with data for an end
+    exc = await world.raises(httpcore.ReadError, anext(parts))
+    assert "RESET" in str(exc).upper(), exc
+    assert (await http.request("GET", f"{server}/ended")).body == b"to the end"
+
+
+async def sockets_that_the_server_has_closed_are_not_used(world: World, server: str) -> None:
+    http = over_sockets(world)
+    for number in range(1, 4):
+        assert (await http.request("GET", server)).body == b"hello"
+        assert http.stats().opened == number
+        end = time.monotonic() + 20
+        while world.is_async and http.stats().idle and time.monotonic() < end:
+            await pause(world)
+        if not world.is_async:
+            time.sleep(0.5)  # noqa: ASYNC251  # a new connection is needed all the same where this was too short
+
+
+async def sockets_go_through_proxies(world: World, server: str, proxies: list[str]) -> None:
+    for proxy in proxies:
+        response = await over_sockets(world, proxy=proxy, timeout=20).request("GET", f"{server}/gzip")
+        assert response.body == TEXT, proxy
+    exc = await world.raises(
+        httpcore.ConnectError, over_sockets(world, proxy="http://127.0.0.1:9").request("GET", server)
+    )
+    assert "the proxy" in str(exc), exc
+
+
+async def sockets_carry_no_tls(world: World, server: str, proxy: str) -> None:
+    http = over_sockets(world)
+    exc = await world.raises(httpcore.UnsupportedProtocol, http.request("GET", server))
+    assert "verifies" in str(exc), exc
+    assert not exc.request_sent
+    through = over_sockets(world, proxy=proxy)
+    for url in ("http://nowhere.invalid/", "https://nowhere.invalid/"):
+        exc = await world.raises(httpcore.UnsupportedProtocol, through.request("GET", url))
+        assert "secret" not in str(exc), exc
+    for options in (
+        {"ssl": False},
+        {"network": httpcore.Network(uds="socket")},
+        {"network": httpcore.Network(local_address="127.0.0.1")},
+    ):
+        refusal: Exception | None = None
+        try:
+            over_sockets(world, **options)
+        except ValueError as exc:
+            refusal = exc
+        assert refusal is not None, options
+    network = {"network": httpcore.Network(uds="socket")}
+    await world.raises(ValueError, http.request("GET", "http://127.0.0.1:9/", extensions=network))
+
+
+async def sockets_of_cancelled_requests_are_closed(world: World, server: str) -> None:
+    http = over_sockets(world)
+    for begin in ("", "&begin=1"):
+        key = new_key()
+        task = asyncio.create_task(http.request("GET", f"{server}/hang?note={key}{begin}", timeout=None))
+        await asyncio.sleep(0.2)
+        task.cancel()
+        await world.raises(asyncio.CancelledError, task)
+        assert http.stats().active == 0
+        assert (await http.request("GET", f"{server}/noted/{key}", timeout=20)).body == b"yes"
+    answers = await asyncio.gather(*(http.request("GET", f"{server}/slow?delay=0.2", timeout=20) for _ in range(5)))
+    assert {answer.body for answer in answers} == {b"slow"}
+
+
+async def sockets_need_promise_integration_in_blocking_code(world: World, server: str) -> None:
+    exc = await world.raises(httpcore.ConnectError, over_sockets(world).request("GET", server))
+    assert "runPythonAsync" in str(exc), exc

