@@ -5,14 +5,17 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from httpcore import RemoteProtocolError
+from httpcore._engines import is_installed
 from tests.support.cost import assert_cheaper, cpu_seconds
-from tests.support.engine_outcomes import Outcome, Sent, asking, new_engine, outcome_of
+from tests.support.engine_disagreements import DISAGREEMENTS, OWN_WORDS, Disagreement, table
+from tests.support.engine_outcomes import Outcome, Sent, asking, may_disagree, new_engine, outcome_of
 from tests.support.http11_rows import BAD, GOOD, REFERENCES, Row
 
 ROWS = [*GOOD, *BAD]
@@ -273,6 +276,10 @@ def check_agreement(wire: bytes, method: bytes, may_upgrade: bool) -> None:
     assert outcome_of(new_engine("httptools"), request, [wire] if wire else [], ends=True) == whole
     for engine in ("h11", "httptools"):
         assert outcome_of(new_engine(engine), request, cut(wire, 1), ends=True).fate == whole.fate
+    if is_installed("zttp"):
+        found = outcome_of(new_engine("zttp"), request, [wire] if wire else [], ends=True)
+        assert found == whole or may_disagree(whole, found)
+        assert outcome_of(new_engine("zttp"), request, cut(wire, 1), ends=True).fate == found.fate
 
 
 _methods = st.sampled_from([b"GET", b"GET", b"HEAD", b"CONNECT"])
@@ -287,14 +294,14 @@ _methods = st.sampled_from([b"GET", b"GET", b"HEAD", b"CONNECT"])
 @example(b"HTTP/1.1 101 S\r\ntransfer-encoding: chunked\r\n\r\n", b"GET", True)
 @example(b"HTTP/1.1 200 OK\r\ncontent-length: 5, 5\r\n\r\n", b"CONNECT", False)
 @example(b"HTTP/1.1 200 OK\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n", b"GET", True)
-def test_any_head_is_the_same_to_both_engines(wire: bytes, method: bytes, may_upgrade: bool) -> None:
+def test_any_head_is_the_same_to_all_engines(wire: bytes, method: bytes, may_upgrade: bool) -> None:
     pytest.importorskip("httptools")
     check_agreement(wire, method, may_upgrade)
 
 
 @settings(max_examples=400)
 @given(wire=damaged(), method=_methods, may_upgrade=st.booleans())
-def test_any_damage_is_the_same_to_both_engines(wire: bytes, method: bytes, may_upgrade: bool) -> None:
+def test_any_damage_is_the_same_to_all_engines(wire: bytes, method: bytes, may_upgrade: bool) -> None:
     pytest.importorskip("httptools")
     check_agreement(wire, method, may_upgrade)
 
@@ -378,23 +385,32 @@ def test_b_ck_1byte_is_no_flood(engine: str) -> None:
 
 # zttp, which is used only when asked for by name
 
-# What it refuses of what our rules let pass, or in words of its own; docs/engines.md says so.
-REFUSED_BY_ZTTP = frozenset(
-    {
-        "c_st_6xx", "c_st_999", "c_count_500", "c_line_60k", "c_head_250k", "c_st_reason_60k", "d_1xx_flood_1",
-        "d_1xx_body", "b_204_te", "d_1xx_te",
-    }
-)  # fmt: skip
-
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
-def test_zttp_says_the_same_or_refuses(row: Row) -> None:
+def test_zttp_says_the_same_or_refuses_for_a_reason_that_is_listed(row: Row) -> None:
     pytest.importorskip("zttp", reason="zttp is not installed: pip install httpcore[zttp]")
     pieces = [row.wire] if row.wire else []
-    outcome = run_row("zttp", row, pieces)
-    if row.id in REFUSED_BY_ZTTP:
+    outcome, expected = run_row("zttp", row, pieces), run_row("h11", row, pieces)
+    reasons = [found for found in DISAGREEMENTS if row.id in found.rows]
+    if reasons or row.id in OWN_WORDS:
         assert "the response head is not valid" in outcome.error
+        assert may_disagree(expected, outcome)
+        assert bool(expected.error) == (not reasons)
     else:
-        assert outcome == run_row("h11", row, pieces)
-        for size in (997, 65_536) if row.is_large else (1, 2, 7):
-            assert run_row("zttp", row, cut(row.wire, size)).fate == outcome.fate, f"in pieces of {size}"
+        assert outcome == expected
+    for size in (997, 65_536) if row.is_large else (1, 2, 7):
+        assert run_row("zttp", row, cut(row.wire, size)).fate == outcome.fate, f"in pieces of {size}"
+
+
+@pytest.mark.parametrize("found", DISAGREEMENTS, ids=lambda found: found.response)
+def test_what_zttp_may_refuse_is_shown_by_rows_and_applies_to_no_more(found: Disagreement) -> None:
+    shown = [row for row in GOOD if row.id in found.rows]
+    assert len(shown) == len(found.rows) >= 1
+    for row in GOOD:
+        heads = run_row("h11", row, [row.wire]).heads
+        assert any(map(found.applies, heads)) == (row in shown), row
+
+
+def test_what_zttp_may_refuse_is_told_to_users() -> None:
+    page = Path(__file__, "../../docs/engines.md").resolve().read_text()
+    assert "\n".join(["", *table(), ""]) in page

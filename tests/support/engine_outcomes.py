@@ -1,7 +1,6 @@
 """What an HTTP/1.1 engine makes of the bytes of a peer, as a value to compare: engine with engine, cut with cut.
 
-h11 and httptools agree on everything, to the word. `may_disagree` is the one list of what zttp may do otherwise, and
-`docs/engines.md` tells it to users.
+h11 and httptools agree on everything, to the word. What zttp may do otherwise is in `engine_disagreements`.
 """
 
 from __future__ import annotations
@@ -13,13 +12,12 @@ from httpcore import RemoteProtocolError
 from httpcore._engines import make_http11_engine
 from httpcore._engines.framing import EndOfBody, ResponseHead
 from httpcore._engines.http11 import HTTP11Engine
+from tests.support.engine_disagreements import DISAGREEMENTS
 
 __all__ = ["Outcome", "Sent", "asking", "may_disagree", "new_engine", "outcome_of"]
 
 _MAX_HEAD = 256 * 1024
 _MAX_COUNT = 500
-# zttp's own limits, which ours do not reach.
-_ZTTP_STATUS, _ZTTP_COUNT, _ZTTP_BYTES = 599, 100, 16 * 1024
 
 
 @dataclass
@@ -97,22 +95,12 @@ def _file(events: Iterable[object], outcome: Outcome, body: list[bytes]) -> None
 
 
 def may_disagree(expected: Outcome, zttp: Outcome) -> bool:
-    """Whether zttp has a reason of its own to refuse what the others deliver (`expected`).
+    """Whether zttp has a reason of its own to refuse what the others deliver (`expected`): one of `DISAGREEMENTS`.
 
-    It may refuse a head with a status from 600 on, with more than 100 fields or of more than 16 KiB, and one that
-    frames a body where there is none: an interim one by a content-length, and an interim one or a 204 by a
-    transfer-encoding (RFC 9110, 8.6; RFC 9112, 6.1). Where the others refuse as well, it may use words of its own.
+    Where the others refuse as well, it may use words of its own.
     """
     if not zttp.error or zttp.heads != expected.heads[: len(zttp.heads)]:
         return False
     if len(zttp.heads) == len(expected.heads):
         return bool(expected.error)
-    head = expected.heads[len(zttp.heads)]
-    size = len(head.reason) + sum(len(name) + len(value) + 4 for name, value in head.headers)
-    return (
-        head.status_code > _ZTTP_STATUS
-        or len(head.headers) > _ZTTP_COUNT
-        or size > _ZTTP_BYTES - 100  # the blanks around values are not in it
-        or (head.status_code < 200 and b"content-length" in head.named)
-        or ((head.status_code < 200 or head.status_code == 204) and b"transfer-encoding" in head.named)
-    )
+    return any(found.applies(expected.heads[len(zttp.heads)]) for found in DISAGREEMENTS)

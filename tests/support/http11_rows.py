@@ -225,6 +225,12 @@ GOOD = [
         body=b"hi",
     ),
     Row(
+        "d_1xx_cl",
+        _head(b"content-length: 0", first=b"HTTP/1.1 103 E") + _plain(),
+        interim=(103,),
+        body=b"hi",
+    ),
+    Row(
         "a_204_body",
         _head(b"content-length: 4", first=b"HTTP/1.1 204 N") + b"body",
         status=204,
@@ -249,6 +255,15 @@ GOOD = [
         reason=b"S",
         is_reusable=False,
         unread=b"\x00\r\n\r\nx: y",
+    ),
+    Row(
+        "b_101_te",
+        _head(b"transfer-encoding: chunked", b"upgrade: x", first=b"HTTP/1.1 101 S") + b"abc",
+        may_upgrade=True,
+        status=101,
+        reason=b"S",
+        is_reusable=False,
+        unread=b"abc",
     ),
     Row("d_101_plain", _head(first=b"HTTP/1.1 101 S"), may_upgrade=True, status=101, reason=b"S", is_reusable=False),
     Row(
