@@ -7,7 +7,7 @@ from collections import Counter
 from itertools import pairwise
 
 from httpcore._config import Limits
-from httpcore._pool_state import CloseReason, Entry, Life, Record, Waiter
+from httpcore._pool_state import CloseReason, Entry, Life, Queue, Record, Waiter
 from httpcore._route import Route
 from tests.support.pool_driver import Connection, Driver, Request
 
@@ -115,6 +115,12 @@ class PoolModel:
         for request in self.undialed():
             self.begin(request)
 
+    def forget(self) -> None:
+        """Excuse no more what is right again, and cannot have gone wrong by what was."""
+        for record in list(self.renewed):
+            if _has_dials_in_order(record.queue) and not record.fresh_queue.waiters:
+                self.renewed.remove(record)
+
     # What there is.
 
     def undialed(self) -> list[Request]:
@@ -196,20 +202,12 @@ class PoolModel:
                 assert request.entry in (None, was[2]), "it dials and cannot take another connection"
                 assert request.entry or request.error or request.opening is was[2], "it dials, but not for itself"
         for record in state.records():
-            for queue in [record.queue, record.fresh_queue]:
+            for queue in (record.queue, record.fresh_queue):
                 mine = [
                     request for request in self.queued if request.waiter is not None and request.waiter.queue is queue
                 ]
-                waiting = [request for request in mine if request.is_waiting]
-                queued = [request for request in waiting if not (state.dials_inline and request.opening)]
-                assert list(queue.waiters) == [request.waiter for request in queued]
-                served = [index for index, request in enumerate(mine) if request.entry is not None]
-                left = [index for index, request in enumerate(mine) if request in queued]
-                assert not served or not left or max(served) < min(left), "somebody was passed"
-                if record not in self.renewed:
-                    assert all(not later.opening or earlier.opening for earlier, later in pairwise(queued)), (
-                        "somebody has a dial before who has waited longer"
-                    )
+                if mine or queue.waiters:
+                    self._check_queue(record, queue, mine)
         for request in self.queued:
             if (
                 request.entry is not None
@@ -217,6 +215,16 @@ class PoolModel:
                 and request.waiter.queue is request.waiter.record.fresh_queue
             ):
                 assert request.entry not in self.used, "it was given a used connection"
+
+    def _check_queue(self, record: Record[Connection], queue: Queue[Connection], mine: list[Request]) -> None:
+        is_inline = self.driver.state.dials_inline
+        queued = [request for request in mine if request.is_waiting and not (is_inline and request.opening)]
+        assert list(queue.waiters) == [request.waiter for request in queued]
+        served = [index for index, request in enumerate(mine) if request.entry is not None]
+        left = [index for index, request in enumerate(mine) if request in queued]
+        assert not served or not left or max(served) < min(left), "somebody was passed"
+        if record not in self.renewed:
+            assert _has_dials_in_order(queue), "somebody has a dial before who has waited longer"
 
     def _check_dials(self) -> None:
         for entry in self.driver.state.entries():
@@ -252,20 +260,20 @@ class PoolModel:
         assert state.total == len(live)
         assert len(state._idle) == sum(entry.life is Life.IDLE for entry in live)
         for record in state.records():
-            mine = [entry for entry in live if entry.record is record]
-            lives = Counter(entry.life for entry in mine)
+            mine = [entry.life for entry in live if entry.record is record]
             assert (record.opening, record.active, len(record.idle)) == (
-                lives[Life.OPENING],
-                lives[Life.ACTIVE],
-                lives[Life.IDLE],
+                mine.count(Life.OPENING),
+                mine.count(Life.ACTIVE),
+                mine.count(Life.IDLE),
             )
             assert record.total == len(mine)
-            assert len(record.detached) == sum(entry.life is Life.OPENING and entry.dialer is None for entry in mine)
+            unwanted = [entry for entry in live if entry.record is record and _is_for_nobody(entry)]
+            assert len(record.detached) == len(unwanted)
             assert record.opened == self.opened[record.route]
-            gone = [entry for entry in self.entries if entry.record is record and entry.life is Life.CLOSED]
-            assert record.closed == Counter(entry.close_reason for entry in gone)
-            assert record.closed[CloseReason.FAILED_TO_OPEN] == sum(entry in self.failed for entry in gone)
             of_record = [entry for entry in self.entries if entry.record is record]
+            gone = [entry for entry in of_record if entry.life is Life.CLOSED]
+            assert record.closed == Counter([entry.close_reason for entry in gone])
+            assert record.closed[CloseReason.FAILED_TO_OPEN] == sum(entry in self.failed for entry in gone)
             assert record.reused == sum(max(entry.requests - 1, 0) for entry in of_record)
 
     def _check_expiry(self, entry: Entry[Connection], keepalive: float | None) -> None:
@@ -283,6 +291,14 @@ class PoolModel:
         self.queued = [request for request in self.queued if request.is_waiting]
         if self.is_prompt:
             self.wake_up()
+
+
+def _has_dials_in_order(queue: Queue[Connection]) -> bool:
+    return all(not later.opening or earlier.opening for earlier, later in pairwise(queue.waiters))
+
+
+def _is_for_nobody(entry: Entry[Connection]) -> bool:
+    return entry.life is Life.OPENING and entry.dialer is None
 
 
 def _undialed(record: Record[Connection]) -> list[Waiter[Connection]]:
