@@ -5,14 +5,18 @@ What is promised stands in `support/pyodide/behaviours.py`, which runs there.
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
+import re
 import ssl
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,37 +24,39 @@ from tests.support.app import CORS
 from tests.support.http2_frames import Code
 from tests.support.http2_peer import HTTP2Conn, HTTP2Peer, HTTP2Req
 from tests.support.peer import ScriptedPeer
-from tests.support.pyodide import behaviours
+from tests.support.pyodide import behaviours, matrix
+from tests.support.pyodide.capabilities import ASYNC, BLOCKING, ROWS
 from tests.support.pyodide.runtimes import FOLDER, Runtime, build_wheel, commands, start_runtime
 from tests.support.servers import Server
 from tests.support.tls import CertificateAuthority
 
-_ALL = {"streams_down", "streams_up", "timeouts"}
-_HTTP2 = {"streams_down", "streams_up_over_http2", "timeouts"}
-# What each runtime is and can, by its name, the place in it, and the way it is entered: see `behaviours.needs`. One of
-# "fetch", "jspi", "worker" and "xhr" is how its requests are sent.
+
+def _ways(name: str, place: str) -> dict[str, str]:
+    """How Python is entered ("jspi" is blocking code by runPythonAsync), and how requests are sent then."""
+    is_promising = name not in ("node", "node24") and not place.endswith("-off")
+    ways = {"async": "fetch"} | ({"jspi": "jspi"} if is_promising else {})
+    if not name.endswith("-jspi"):  # where blocking code is entered as without the flag
+        ways["blocking"] = "xhr" if place.startswith(("main", "worker")) else "worker"
+    return ways
+
+
+def _abilities(name: str, place: str, sent_by: str) -> set[str]:
+    kind = "browser" if place else name[:4]
+    found = {kind, sent_by} | (set() if place else {"streams_up"})
+    if sent_by != "xhr":
+        found |= {"streams_up_over_http2"} if name in ("node26", "deno", "chromium") else set()
+        return found | {"streams_down", "timeouts"}
+    return found if place.startswith("main") else found | {"timeouts"}
+
+
+# What each runtime is and can, by its name, the place in it, and the way it is entered: see `behaviours.needs`.
 _FACTS: dict[tuple[str, str, str], set[str]] = {
-    ("node", "", "async"): {"node", "fetch", *_ALL},
-    ("node", "", "blocking"): {"node", "worker", *_ALL},
-    ("node-jspi", "", "jspi"): {"node", "jspi", *_ALL},
-    ("node24", "", "async"): {"node", "fetch", *_ALL},
-    ("node24", "", "blocking"): {"node", "worker", *_ALL},
-    ("deno", "", "async"): {"deno", "fetch", *_ALL, *_HTTP2},
-    ("deno", "", "jspi"): {"deno", "jspi", *_ALL, *_HTTP2},
-    ("deno", "", "blocking"): {"deno", "worker", *_ALL, *_HTTP2},
-    ("chromium", "main", "async"): {"browser", "fetch", *_HTTP2},
-    ("chromium", "main", "jspi"): {"browser", "jspi", *_HTTP2},
-    ("chromium", "main", "blocking"): {"browser", "xhr"},
-    ("chromium", "worker", "async"): {"browser", "fetch", *_HTTP2},
-    ("chromium", "worker", "blocking"): {"browser", "xhr", "timeouts"},
-    ("chromium", "isolated", "jspi"): {"browser", "jspi", *_HTTP2},
-    ("chromium", "isolated", "blocking"): {"browser", "worker", *_HTTP2},
-    ("firefox", "main", "async"): {"browser", "fetch", "streams_down", "timeouts"},
-    ("firefox", "isolated", "blocking"): {"browser", "worker", "streams_down", "timeouts"},
-    ("firefox", "worker", "blocking"): {"browser", "xhr", "timeouts"},
+    (name, place, entry): _abilities(name, place, sent_by)
+    for name, place in matrix.COLUMNS
+    for entry, sent_by in _ways(name, place).items()
 }
 # A helper thread of a browser starts when blocking code has let go; until then requests are sent otherwise.
-_TRIES = 100
+_HELPER_SECONDS = 60.0
 
 
 class Runtimes:
@@ -74,20 +80,24 @@ class Runtimes:
 
     def _prepare(self, runtime: Runtime, key: tuple[str, str, str]) -> list[str]:
         """Wait until requests are sent as they will be."""
-        _, place, entry = key
-        expected = _FACTS[key] & {"fetch", "jspi", "worker", "xhr"}
-        said: list[str] = []
-        for _ in range(_TRIES):
-            sent_by, warnings = runtime.run("prepare", entry, place=place, server=self._server.http)
+        name, place, entry = key
+        expected, said = _ways(name, place)[entry], []
+        deadline = time.monotonic() + _HELPER_SECONDS
+        while True:
+            sent_by, warnings = runtime.run("prepare", entry, place=place, server=self._server.http, seconds=200)
             said += warnings
-            if {sent_by} == expected:
+            if sent_by == expected:
                 return said
+            if time.monotonic() > deadline:
+                break
         raise AssertionError(f"{key}: requests are sent by {sent_by}, and not by {expected}")
 
     def _start(self, name: str) -> Runtime:
         if self._wheel is None:
             self._wheel = build_wheel(self._folder)
-        if name not in self._running:
+        if name not in self._running or self._running[name].has_ended:
+            # What failed before its end is no reason for what comes after it to fail.
+            self.warnings = {key: said for key, said in self.warnings.items() if key[0] != name}
             runtime = start_runtime(name, self._wheel, self._folder / f"{name}.log", self._ca)
             self._running[name] = self._stack.enter_context(runtime)
         return self._running[name]
@@ -101,9 +111,15 @@ def runtimes(
         yield Runtimes(stack, tmp_path_factory.mktemp("pyodide"), uvicorn_server, ca)
 
 
-def _marks(name: str) -> pytest.MarkDecorator | tuple[()]:
-    is_missing = name not in commands() and "CI" not in os.environ
-    return pytest.mark.skip(reason=f"{name} with Pyodide is not installed") if is_missing else ()
+_INSTALLED = commands()
+
+
+def _marks(name: str) -> list[pytest.MarkDecorator]:
+    """Of a test that runs in a runtime. Those of one runtime run in one process, so that it starts but once."""
+    marks = [pytest.mark.xdist_group(name)]
+    if name not in _INSTALLED and "CI" not in os.environ:
+        marks.append(pytest.mark.skip(reason=f"{name} with Pyodide is not installed"))
+    return marks
 
 
 def _cases(prefix: str | tuple[str, ...]) -> Iterator[object]:
@@ -116,7 +132,7 @@ def _cases(prefix: str | tuple[str, ...]) -> Iterator[object]:
                 yield pytest.param(name, place, entry, behaviour, id=label, marks=_marks(name))
 
 
-@pytest.mark.time_limit(150)  # the first test of a runtime starts it
+@pytest.mark.time_limit(390)  # the first test of a runtime starts it
 @pytest.mark.parametrize(("name", "place", "entry", "behaviour"), list(_cases("a_promise_")))
 def test_under_pyodide(
     name: str, place: str, entry: str, behaviour: str, runtimes: Runtimes, uvicorn_server: Server
@@ -124,7 +140,38 @@ def test_under_pyodide(
     runtimes.get(name, place, entry).run(behaviour, entry, place=place, server=uvicorn_server.http)
 
 
-@pytest.mark.time_limit(150)
+def _columns() -> Iterator[object]:
+    for (name, place), column in matrix.COLUMNS.items():
+        yield pytest.param(name, place, column, id="-".join(filter(None, (name, place))), marks=_marks(name))
+
+
+@pytest.mark.time_limit(390)
+@pytest.mark.parametrize(("name", "place", "column"), list(_columns()))
+def test_the_matrix_in_the_docs_is_what_is_observed(
+    name: str, place: str, column: matrix.Column, runtimes: Runtimes, uvicorn_server: Server
+) -> None:
+    # What a row can ask for by name; for its function an argument.
+    servers = {"server": uvicorn_server.http}
+    for entry in _ways(name, place):
+        runtime = runtimes.get(name, place, entry)
+    version = re.search(r"Node (\d+)", column[1])
+    if version is not None and runtime.version.split(".")[0] != version[1] and "CI" not in os.environ:
+        pytest.skip(f"{name} is of version {runtime.version} here")
+
+    def run(function: str, entry: str, names: Iterable[str]) -> Any:
+        arguments: dict[str, Any] = {key: servers[key] for key in names if key != "world"}
+        return runtime.run(function, entry, module="capabilities", place=place, **arguments)
+
+    sent_by = {entry: run("how_requests_are_sent", entry, ["server"]) for entry in (*ASYNC, *BLOCKING)}
+    cells = {}
+    for row in ROWS:
+        names = inspect.signature(row.function).parameters
+        results = {entry: run(row.function.__name__, entry, names) for entry in row.entries}
+        cells[row.title] = row.cell(results, sent_by)
+    matrix.check(column, cells)
+
+
+@pytest.mark.time_limit(390)
 @pytest.mark.parametrize(
     ("name", "entry"),
     [pytest.param("node", "blocking", marks=_marks("node")), pytest.param("node-jspi", "jspi", marks=_marks("node"))],
@@ -136,7 +183,7 @@ def test_p64_ctrl_c_ends_a_blocking_request_and_the_server_sees_it(
     runtime.run("an_interrupt_arrives", entry, interrupt_after=500, server=uvicorn_server.http)
 
 
-@pytest.mark.time_limit(150)
+@pytest.mark.time_limit(390)
 @pytest.mark.parametrize("name", [pytest.param("chromium", marks=_marks("chromium"))])
 def test_blocking_code_on_the_main_thread_of_a_page_is_told_its_limits_once(name: str, runtimes: Runtimes) -> None:
     runtimes.get(name, "main", "blocking")
@@ -173,7 +220,7 @@ def test_a_visitor_of_the_live_page_tries_the_library_in_it(name: str, tmp_path:
 _OVER_TLS = ("over_tls_a_body", "over_tls_bodies", "over_tls_the_runtime")
 
 
-@pytest.mark.time_limit(150)
+@pytest.mark.time_limit(390)
 @pytest.mark.parametrize(("name", "place", "entry", "behaviour"), list(_cases(_OVER_TLS)))
 def test_over_tls(
     name: str,
@@ -190,7 +237,7 @@ def test_over_tls(
     assert all(logs.count(f"POST /upload/{key} ") <= 1 for key in keys or ()), logs[-3000:]
 
 
-@pytest.mark.time_limit(150)
+@pytest.mark.time_limit(390)
 @pytest.mark.parametrize(("name", "place", "entry", "behaviour"), list(_cases("over_tls_an_unknown")))
 def test_over_tls_to_a_stranger(
     name: str, place: str, entry: str, behaviour: str, runtimes: Runtimes, ca: CertificateAuthority
@@ -219,7 +266,7 @@ def _scripted(ca: CertificateAuthority, on_upload: Callable[[HTTP2Conn, HTTP2Req
         yield f"https://127.0.0.1:{peer.port}"
 
 
-@pytest.mark.time_limit(150)
+@pytest.mark.time_limit(390)
 @pytest.mark.parametrize(("name", "place", "entry", "behaviour"), list(_cases("over_http2_what_is_reset")))
 def test_over_http2_what_was_sent_is_not_sent_again(
     name: str, place: str, entry: str, behaviour: str, runtimes: Runtimes, ca: CertificateAuthority
@@ -237,7 +284,7 @@ def test_over_http2_what_was_sent_is_not_sent_again(
     assert len(heads) == 1
 
 
-@pytest.mark.time_limit(150)
+@pytest.mark.time_limit(390)
 @pytest.mark.parametrize(("name", "place", "entry", "behaviour"), list(_cases("over_http2_a_server_that_takes")))
 def test_over_http2_a_server_that_takes_nothing_holds_the_body(
     name: str, place: str, entry: str, behaviour: str, runtimes: Runtimes, ca: CertificateAuthority
@@ -247,7 +294,7 @@ def test_over_http2_a_server_that_takes_nothing_holds_the_body(
         runtime.run(behaviour, entry, place=place, server=server)
 
 
-@pytest.mark.time_limit(150)
+@pytest.mark.time_limit(390)
 @pytest.mark.parametrize(("name", "place", "entry", "behaviour"), list(_cases("what_never_connects")))
 def test_what_never_connects(
     name: str, place: str, entry: str, behaviour: str, runtimes: Runtimes, black_hole: tuple[str, int]

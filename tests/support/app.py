@@ -15,6 +15,10 @@
 | `/cookies` | two Set-Cookie |
 | `/truncated?length=100` | ten bytes of a body that was to be longer, and the end of the connection |
 | `/hang?note=key&begin=1` | nothing, or the first part of a body, until the client goes away |
+| `/gate?note=key&begin=1&seconds=20` | `begun` if asked, then `opened` after `/open/key`, or `late`; notes `came-key` |
+| `/open/{key}` | `hello`, and opens a `/gate` |
+| `/outcome/{key}` | how a `/gate` has ended: `opened`, `late`, or `gone`, which is what the client was |
+| `/meet?note=key&count=5` | `met` as soon as that many are there, or `late` |
 | `/take?note=key` | the length of the request's body; notes its first part |
 | `/noted/{key}` | `yes` when a client has gone away from `/hang`, or a part has come to `/take`; `no` after a while |
 | `/no-cors/{path}` | as without it, but no page of another origin may read it; all else allows that |
@@ -29,6 +33,7 @@ import hashlib
 import json
 import sys
 import zlib
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -193,6 +198,54 @@ async def hang(exchange: Exchange) -> None:
     _note(exchange.query["note"]).set()
 
 
+_outcomes: dict[str, bytes] = {}
+
+
+async def gate(exchange: Exchange) -> None:
+    key = exchange.query["note"]
+    if "begin" in exchange.query:
+        await exchange.start()
+        await exchange.part(b"begun ")
+    _note(f"came-{key}").set()
+    opening, gone = asyncio.create_task(_note(f"open-{key}").wait()), asyncio.create_task(exchange.gone())
+    await asyncio.wait((opening, gone), timeout=exchange.number("seconds", 20), return_when=asyncio.FIRST_COMPLETED)
+    _outcomes[key] = b"gone" if gone.done() else b"opened" if opening.done() else b"late"
+    for task in (opening, gone):
+        task.cancel()
+    if _outcomes[key] != b"gone":
+        if "begin" not in exchange.query:
+            await exchange.start()
+        await exchange.part(_outcomes[key])
+        await exchange.end()
+    _note(f"ended-{key}").set()
+
+
+async def open_gate(exchange: Exchange, key: str) -> None:
+    _note(f"open-{key}").set()
+    await hello(exchange)
+
+
+async def outcome(exchange: Exchange, key: str) -> None:
+    await _note(f"ended-{key}").wait()
+    await exchange.answer(_outcomes[key])
+
+
+_met: Counter[str] = Counter()
+
+
+async def meet(exchange: Exchange) -> None:
+    key = exchange.query["note"]
+    _met[key] += 1
+    if _met[key] == exchange.number("count", 2):
+        _note(key).set()
+    try:
+        await asyncio.wait_for(_note(key).wait(), 2 * _NOTED_SECONDS)
+    except TimeoutError:
+        await exchange.answer(b"late")
+    else:
+        await exchange.answer(b"met")
+
+
 async def take(exchange: Exchange) -> None:
     length = 0
     async for part in exchange.body():
@@ -272,6 +325,10 @@ HANDLERS: dict[str, Callable[..., Awaitable[None]]] = {
     "cookies": cookies,
     "truncated": truncated,
     "hang": hang,
+    "gate": gate,
+    "open": open_gate,
+    "outcome": outcome,
+    "meet": meet,
     "take": take,
     "noted": noted,
     "sse": events,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import importlib
 import inspect
 import io
 import itertools
@@ -131,11 +132,12 @@ def behaviours(prefix: str | tuple[str, ...]) -> dict[str, Body]:
 def _run(request: str) -> Any:
     given = json.loads(request)
     world = World(given["world"])
+    function = getattr(importlib.import_module(f".{given['module']}", __package__), given["function"])
 
     async def run() -> object:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            result = await globals()[given["behaviour"]](world, **given["arguments"])
+            result = await function(world, **given["arguments"])
             await world.finish()
             return result
 

@@ -1,5 +1,6 @@
 // browser.mjs NAME PROGRAM, for Chromium or Firefox: the same lines of JSON as node.mjs. A request names a place: "main" (the main thread of a page), "worker", or
-// "isolated" (a worker of a page that is cross-origin isolated). Each place starts when it is first named.
+// "isolated" (a worker of a page that is cross-origin isolated), each with "-off" after it where JavaScript Promise Integration is taken away. Each place starts when
+// it is first named.
 
 import fs from "node:fs";
 import http from "node:http";
@@ -25,9 +26,9 @@ function serve(request, response) {
   const name = request.url.replace(/^\/isolated/, "").split("?")[0];
   const headers = { "Content-Type": TYPES[path.extname(name)] ?? "application/octet-stream" };
   if (name !== request.url) Object.assign(headers, ISOLATION);
-  const files = { "/behaviours.py": given.behaviours, "/wheel.whl": given.wheels[0] };
+  if (name === "/modules.json") return response.writeHead(200, headers).end(JSON.stringify(given.modules));
   if (name === "/page.html") return response.writeHead(200, headers).end(PAGE);
-  const file = files[name] ?? path.join(FOLDER, name.startsWith("/pyodide/") ? `node_modules${name}` : name);
+  const file = name === "/wheel.whl" ? given.wheels[0] : path.join(FOLDER, name.startsWith("/pyodide/") ? `node_modules${name}` : name);
   fs.readFile(file, (error, data) => response.writeHead(error ? 404 : 200, headers).end(data));
 }
 
@@ -43,14 +44,15 @@ const LAUNCH = {
 const places = new Map();
 
 async function open(browser, origin, place) {
+  const [kind, off] = place.split("-");
   const page = await browser.newPage();
   page.on("pageerror", (error) => console.error(error.message));
-  await page.goto(`${origin}${place === "isolated" ? "/isolated" : ""}/page.html`);
-  await page.evaluate(async (inWorker) => {
+  await page.goto(`${origin}${kind === "isolated" ? "/isolated" : ""}/page.html`);
+  await page.evaluate(async ({ inWorker, hasPromising }) => {
     const base = new URL("./", location.href).href;
     if (!inWorker) {
       const { connect } = await import(`${base}place.mjs`);
-      globalThis.call = await connect(base);
+      globalThis.call = await connect({ base, hasPromising });
       return;
     }
     const worker = new Worker(`${base}worker.mjs`, { type: "module" });
@@ -60,9 +62,9 @@ async function open(browser, origin, place) {
         worker.onerror = (event) => reject(new Error(event.message));
         worker.postMessage(message);
       });
-    await ask({ base });
+    await ask({ base, hasPromising });
     globalThis.call = ask;
-  }, place !== "main");
+  }, { inWorker: kind !== "main", hasPromising: !off });
   return page;
 }
 
@@ -82,7 +84,7 @@ for await (const line of readline.createInterface({ input: process.stdin })) {
       origin = `http://127.0.0.1:${server.address().port}`;
       const [, , name, executablePath] = process.argv;
       browser = await LAUNCH[name](executablePath);
-      answer({ browser: await browser.version(), origin });
+      answer({ version: await browser.version() });
       continue;
     }
     const { place } = request;

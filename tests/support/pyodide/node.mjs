@@ -1,4 +1,4 @@
-// Node and Deno: a JSON object a line on stdin, one on stdout. The first is {wheels, behaviours, sockets}, the rest are requests.
+// Node and Deno: a JSON object a line on stdin, one on stdout. The first is {wheels, modules, sockets}, the rest are requests.
 
 import fs from "node:fs";
 import process from "node:process";
@@ -32,9 +32,9 @@ for await (const line of readline.createInterface({ input: process.stdin })) {
     py.setInterruptBuffer(undefined);
   } else {
     const wheels = request.wheels.map((path) => new Uint8Array(fs.readFileSync(path)));
-    py = await start(loadPyodide, wheels, fs.readFileSync(request.behaviours, "utf8"));
+    py = await start(loadPyodide, wheels, request.modules);
     if (request.sockets) await py.useNodeSockFS();
-    answer({ python: py.runPython("import sys; sys.version") });
+    answer({ version: process.versions.deno ?? process.versions.node });
   }
 }
 process.exit(0);

