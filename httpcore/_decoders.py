@@ -31,6 +31,9 @@ _MAX_CODINGS = 5
 # members, padding) before they give out anything. A first layer may: there it costs the peer what it costs us.
 _MAX_IDLE = 1024 * 1024
 
+# Of a zstd frame, at most: magic number, descriptor, window, dictionary and size of its content (RFC 8878, 3.1.1).
+_ZSTD_HEAD = 18
+
 # RFC 9659: a zstd frame of a response has a window of at most 8 MB. A decoder holds a whole window in memory.
 _MAX_ZSTD_WINDOW_LOG = 23
 
@@ -205,9 +208,7 @@ def _open(coding: str, first: int) -> _Member:
         return _Inflate(15 if first & 0x0F == 8 else -15)
     if coding == "br":
         return _Brotli()
-    zstd = import_module(_ZSTD)
-    member: _Member = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _MAX_ZSTD_WINDOW_LOG})
-    return member
+    return _Zstd()
 
 
 class _Inflate:
@@ -247,3 +248,34 @@ class _Brotli:
         self.eof: bool = self._brotli.is_finished()
         self.needs_input: bool = len(part) < limit and self._brotli.can_accept_more_data()
         return part
+
+
+class _Zstd:
+    """A frame. libzstd compares its length with the one that it announces only where it has all of it in one piece, or
+    where the last block is not empty. We do always, so that a frame means the same however the network has cut it."""
+
+    __slots__ = ("_head", "_library", "_produced", "_size", "_zstd", "eof", "needs_input", "unused_data")
+
+    def __init__(self) -> None:
+        self._library = zstd = import_module(_ZSTD)
+        self._zstd = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _MAX_ZSTD_WINDOW_LOG})
+        self._head = b""
+        self._size: int | None = None
+        self._produced = 0
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        if len(self._head) < _ZSTD_HEAD:
+            self._head += data[: _ZSTD_HEAD - len(self._head)]
+        part: bytes = self._zstd.decompress(data, max_length)
+        self.eof, self.needs_input, self.unused_data = self._zstd.eof, self._zstd.needs_input, self._zstd.unused_data
+        if part or self.eof:
+            self._check_size(len(part))
+        return part
+
+    def _check_size(self, length: int) -> None:
+        if not self._produced:
+            self._size = self._library.get_frame_info(self._head).decompressed_size
+        self._produced += length
+        if self._size is not None and (self._produced > self._size or (self.eof and self._produced < self._size)):
+            has = "more" if self._produced > self._size else "less"
+            raise ValueError(f"a frame that announces {self._size} bytes has {has}")

@@ -455,6 +455,40 @@ def test_the_error_says_what_is_wrong(name: str, data: bytes, cause: type[Except
     assert caught.value.request_sent
 
 
+def zstd_announcing(size: int, body: bytes, has_empty_block: bool) -> bytes:
+    """A frame whose head says `size` (RFC 8878, 3.1.1), with one block that is stored, and perhaps an empty one."""
+    blocks = [body, b""] if has_empty_block else [body]
+    stored = [
+        (len(block) << 3 | (place == len(blocks) - 1)).to_bytes(3, "little") + block
+        for place, block in enumerate(blocks)
+    ]
+    return b"\x28\xb5\x2f\xfd\xa0" + size.to_bytes(4, "little") + b"".join(stored)
+
+
+@pytest.mark.parametrize("has_empty_block", [True, False])
+@pytest.mark.parametrize("size", [5, 0, 4, 6, 9])
+def test_a_zstd_frame_is_as_long_as_it_announces_however_it_is_cut(size: int, has_empty_block: bool) -> None:
+    frame = zstd_announcing(size, b"hello", has_empty_block)
+    for data, body in (
+        (frame, b"hello"),
+        (frame + zstd.compress(b"world"), b"helloworld"),
+        (SKIPPABLE_ZSTD_FRAME + frame, b"hello"),
+    ):
+        cuts = [[data], [data[i : i + 1] for i in range(len(data))], *([data[:i], data[i:]] for i in range(1, 20))]
+        for pieces in cuts:
+            if size == len(b"hello"):
+                assert decode("zstd", *pieces) == body
+            else:
+                with pytest.raises(DecodingError, match="not valid zstd data"):
+                    decode("zstd", *pieces)
+
+
+def test_a_zstd_frame_that_announces_too_much_is_refused_in_words() -> None:
+    frame = zstd_announcing(9, b"hello", True)
+    with pytest.raises(DecodingError, match="a frame that announces 9 bytes has less"):
+        decode("zstd", *[frame[i : i + 1] for i in range(len(frame))])
+
+
 @pytest.mark.parametrize("window_log", [24, 27])
 def test_a_zstd_window_above_8_mb_is_refused(window_log: int) -> None:
     compressor = zstd.ZstdCompressor(options={zstd.CompressionParameter.window_log: window_log})
