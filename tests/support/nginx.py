@@ -10,7 +10,7 @@
 | `/slowly/...` | the same files, at 256 kB/s |
 | `/app/...` | the application of `app.py` in uvicorn, through nginx as a reverse proxy that does not buffer |
 
-All of it in HTTP/1.1, and at `http2` and `http2_clear` in HTTP/2.
+What came after a `?` is sent back in `x-query`. All of it in HTTP/1.1, and at `http2` and `http2_clear` in HTTP/2.
 """
 
 from __future__ import annotations
@@ -67,6 +67,7 @@ http {{
         ssl_certificate_key {key};
         ssl_session_cache shared:tests:1m;
         root files;
+        add_header x-query $args;
         location /three-requests/ {{ alias files/; keepalive_requests 3; }}
         location /no-keepalive/ {{ alias files/; keepalive_timeout 0; }}
         location /small-uploads/ {{ proxy_pass http://app/; client_max_body_size 1k; }}

@@ -27,6 +27,7 @@ from asyncio import StreamReader as Reader
 from asyncio import StreamWriter as Writer
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
 
 from .asgi_server import listen
 
@@ -49,7 +50,7 @@ async def _serve(reader: Reader, writer: Writer) -> None:
 async def _answer(reader: Reader, writer: Writer) -> bool:
     """One exchange; whether another may follow."""
     head = await reader.readuntil(b"\r\n\r\n")
-    _, kind, *rest = head.split(b" ", 2)[1].split(b"/")
+    _, kind, *rest = urlsplit(head.split(b" ", 2)[1]).path.split(b"/")  # the absolute form, where a proxy forwards
     if kind == b"counts":
         _send(writer, json.dumps(_counts).encode())
         return True
