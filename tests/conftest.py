@@ -48,6 +48,7 @@ import importlib.util
 import inspect
 import itertools
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,6 +94,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "only_worlds(*names): the worlds in which the test runs; all if not given")
     config.addinivalue_line("markers", "ways(*names, reason): the ways besides the one in clear, see support/ways.py")
     config.addinivalue_line("markers", "time_limit(seconds): for a test that needs more than 60 seconds")
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it to what runs in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:

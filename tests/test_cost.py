@@ -84,7 +84,7 @@ async def test_p01_a_request_costs_the_same_among_1000_as_among_20(
     network = MemoryNetwork(serve)
 
     def crowd(workers: int, connections: int) -> Callable[[], Awaitable[None]]:
-        limits = httpcore.Limits(max_connections=connections)
+        limits = httpcore.Limits(max_connections=connections, keepalive_expiry=None)
         http = world.pool(backend=network.backend, limits=limits, timeout=60)
         return lambda: in_flight(world, http, workers, 3000)
 

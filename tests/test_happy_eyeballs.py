@@ -227,7 +227,7 @@ async def test_p47_more_addresses_than_run_at_once_are_all_tried_in_time(world: 
 
     with peer_among_black_holes(*holes) as peer:
         before = attempts(peer.port)
-        http = world.pool(network=to(*holes, "127.0.0.1"), timeout=Timeout(30, connect=4))
+        http = world.pool(network=to(*holes, "127.0.0.1"), timeout=Timeout(30, connect=15))
         async with world.tasks() as tasks:
             task = tasks.start(lambda: http.request("GET", f"http://name.test:{peer.port}/"))
             while not task.is_done:

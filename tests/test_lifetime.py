@@ -459,6 +459,7 @@ def test_p16_after_a_fork_the_child_of_a_blocking_program_starts_empty(scheme: s
 
 
 @only_worlds("asyncio", "blocking")  # the others differ in what is not in memory
+@pytest.mark.time_limit(180)
 async def test_p17_10000_requests_leave_nothing_for_the_garbage_collector(world: World, engine: str) -> None:
     def script(peer: Peer) -> Script:
         while True:
