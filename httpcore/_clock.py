@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from ._config import Timeout
 from ._errors import HTTPCoreError, TimeoutException, TotalTimeout
+from ._headers import NO_HEADERS, Headers, without_secrets
 
 __all__ = ["EARLY", "Clock"]
 
@@ -20,11 +21,13 @@ class Clock:
     Args:
         now: the monotonic clock of the world the request runs in, in seconds.
         timeout: how long each step may take.
+        headers: of the request, whose secrets no message may show.
     """
 
-    __slots__ = ("now", "phase", "started", "timeout", "total")
+    __slots__ = ("_headers", "now", "phase", "started", "timeout", "total")
 
-    def __init__(self, now: Callable[[], float], timeout: Timeout) -> None:
+    def __init__(self, now: Callable[[], float], timeout: Timeout, headers: Headers = NO_HEADERS) -> None:
+        self._headers = headers
         self.now = now
         self.timeout = timeout
         self.started = now()
@@ -54,6 +57,8 @@ class Clock:
 
         Returns: a `TotalTimeout` to be raised from it, where it was the total that passed.
         """
+        if exc.args and isinstance(exc.args[0], str):
+            exc.args = (without_secrets(exc.args[0], self._headers), *exc.args[1:])
         context = f"{self.phase}, {peer}, after {self.now() - self.started:.3f} s"
         if isinstance(exc, TimeoutException) and not isinstance(exc, TotalTimeout) and self.is_over:
             total = TotalTimeout(f"the total timeout of {self.timeout.total:g} s passed")

@@ -25,7 +25,11 @@ HeaderTypes = (
 TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 VALUE = rb"(?:[\x21-\x7e\x80-\xff]++(?:[ \t]++[\x21-\x7e\x80-\xff]++)*+)?+"
 _VALUE = re.compile(VALUE)
-_SECRET = frozenset({b"authorization", b"proxy-authorization", b"cookie", b"set-cookie"})
+_SECRET = re.compile(
+    rb"(?:proxy-)?authorization|(?:set-)?cookie2?|.*(?:api-?key|token|secret|password|credential).*", re.IGNORECASE
+)
+# What is shorter is too common to be told from other words, and too short to be a secret.
+_LEAST_SECRET = 8
 
 Pair = tuple[bytes, bytes]
 
@@ -34,7 +38,7 @@ class Headers(tuple[Pair, ...]):
     """Header fields: an immutable tuple of (name, value), in order, duplicates kept. Names of a response are in lower
     case, those of a request as they are sent.
 
-    The repr shows no credentials and no cookies.
+    The repr shows no credentials, no cookies, and no value whose name says that it is a key, a token or a password.
     """
 
     __slots__ = ()
@@ -53,11 +57,34 @@ class Headers(tuple[Pair, ...]):
         return [value for key, value in self if key.lower() == wanted]
 
     def __repr__(self) -> str:
-        shown = [(name, b"[secret]" if name.lower() in _SECRET else value) for name, value in self]
+        shown = [(name, b"[secret]" if is_secret(name) else value) for name, value in self]
         return f"Headers({shown!r})"
 
 
 NO_HEADERS = Headers()
+
+
+def is_secret(name: bytes) -> bool:
+    """Whether the value of a field of this name is nobody's business."""
+    return _SECRET.fullmatch(name) is not None
+
+
+def without_secrets(text: str, headers: Headers) -> str:
+    """Text of a peer's, without the secrets among these headers, which it may have said back; cut short or not."""
+    for name, value in headers:
+        if is_secret(name):
+            for word in re.split(r"[\s;,=]+", value.decode("latin-1")):
+                if len(word) >= _LEAST_SECRET:
+                    text = _without(text, word)
+    return text
+
+
+def _without(text: str, word: str) -> str:
+    begin = word[:_LEAST_SECRET]
+    while (at := text.find(begin)) >= 0:
+        size = next(size for size in range(len(word), 0, -1) if text.startswith(word[:size], at))
+        text = text[:at] + "[secret]" + text[at + size :]
+    return text
 
 
 def _lower(name: str | bytes) -> bytes:

@@ -157,7 +157,8 @@ class ConnectionPool:
         allow_async = backend.name != "blocking"
         request = Request(method, url, headers, body, accept_encoding, allow_async, extensions)
         route = self._routes.find(request, ssl)
-        clock = Clock(backend.now, self._options.timeout if timeout is None else as_timeout(timeout))
+        timeout = self._options.timeout if timeout is None else as_timeout(timeout)
+        clock = Clock(backend.now, timeout, request.headers)
         trace = None if self._trace is None else self._start_trace(self._trace, request, backend)
         decode = request.added_accept_encoding if decompress is None else decompress
         response = await self._send(request, route, decode, clock, backend, trace)

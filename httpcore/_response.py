@@ -129,7 +129,8 @@ class BaseResponse:
         return self._exchange.is_over
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.status_code} {self.reason} {self.request!r}>"
+        # The reason is free text of the peer's, which may have any secret in it.
+        return f"<{type(self).__name__} {self.status_code} {self.request!r}>"
 
     # The async core, which the sync response drives as well.
 

@@ -66,6 +66,7 @@ from tests.support.nginx import Nginx, nginx  # noqa: E402
 from tests.support.running import is_async_test, run_async_test  # noqa: E402
 from tests.support.servers import Server, asgi_server  # noqa: E402
 from tests.support.socks_servers import dante, microsocks  # noqa: E402
+from tests.support.swept import Swept, pytest_addoption  # noqa: E402, F401
 from tests.support.tls import CertificateAuthority  # noqa: E402
 from tests.support.watchdog import time_limit  # noqa: E402
 from tests.support.ways import CLEAR, WAYS, Reaching, spread  # noqa: E402
@@ -96,6 +97,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "time_limit(seconds): for a test that needs more than 60 seconds")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it to what runs in the background
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    config.pluginmanager.register(Swept(config))
 
 
 def pytest_collection_finish() -> None:

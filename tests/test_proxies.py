@@ -1,7 +1,7 @@
 """P52, P53, P54 and FAULTS H: HTTP proxies that are scripted, for what no real one does.
 
 The real ones are asked in `test_real_proxies.py`; SOCKS5 is in `test_socks.py`, answers to challenges in
-`test_proxy_challenges.py`, time, cancelling and faults at each step in `test_proxy_steps.py`.
+`test_proxy_challenges.py`, time in `test_proxy_steps.py`, cancelling and faults at each step in `test_sweeps.py`.
 """
 
 from __future__ import annotations

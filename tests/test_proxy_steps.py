@@ -1,12 +1,12 @@
-"""P52, P55, h_hang, P02, m_io_fail: proxies of every kind, with something going wrong at each step on the way through.
+"""P52, P55, h_hang: proxies of every kind that hang, at each step on the way through.
 
-All that lies before a request is one connect timeout; whatever is cancelled or breaks leaves no socket and no slot.
+All that lies before a request is one connect timeout. What is cancelled or breaks there is in `test_sweeps.py`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -15,7 +15,6 @@ import httpcore
 from httpcore import ConnectTimeout, Timeout
 from httpcore._backends import make_backend
 from httpcore._streams import Address, Backend, Stream
-from httpcore.testing import Fault, Faults
 from tests.support.invariants import assert_holds, assert_still_works, error_of
 from tests.support.peer import Conn, Script
 from tests.support.scripted_proxies import (
@@ -29,12 +28,10 @@ from tests.support.scripted_proxies import (
     Kind,
     ProxyPeers,
     connect,
-    serve,
 )
 from tests.support.scripted_socks import NO_AUTH, accept, greet, read_greeting, read_target, reply
-from tests.support.steps import CERTAIN, Cancel, sweep
 from tests.support.tls import CertificateAuthority
-from tests.support.worlds import World, can_cancel_worlds, only_worlds
+from tests.support.worlds import World
 
 TUNNELS = [kind for kind in KINDS if kind is not FORWARD]
 
@@ -254,120 +251,7 @@ async def test_an_early_413_ends_the_upload_and_is_returned(
         await assert_still_works(world, http, peers)
 
 
-# Cancelling
-
-
-@can_cancel_worlds
-async def test_p02_a_request_through_a_proxy_can_be_cancelled_at_every_step(
-    world: World, ca: CertificateAuthority, kind: Kind
-) -> None:
-    cancelled = 0
-    with ProxyPeers(kind, ca, expect_disconnect=True) as peers:
-
-        async def once(cancel: Cancel) -> None:
-            nonlocal cancelled
-            http = peers.one_slot(world)
-
-            async def story() -> None:
-                response = await http.request("POST", f"{peers.origin}/story", body=b"0123456789")
-                assert response.body == b"/story"
-
-            cancelled += await cancel.run(story)
-            await world.until(lambda: not http.stats().opening)
-            await assert_holds(world, http, peers, idle=len(http.connections))
-            await assert_still_works(world, http, peers)
-            await http.aclose()
-
-        await sweep(world, once)
-    assert cancelled, "the wait for the dial is certain; answers may be there when they are waited for"
-
-
-@can_cancel_worlds
-async def test_p02_a_chain_can_be_cancelled_at_every_step(world: World, ca: CertificateAuthority) -> None:
-    def second(conn: Conn) -> None:
-        accept(conn)
-        connect(conn, peers.inner)
-        serve(conn)
-
-    with ProxyPeers(TUNNEL, ca, *[second] * 500, expect_disconnect=True) as peers:
-        hops = [peers.url.replace("http:", "socks5h:"), "http://second.test:81"]
-
-        async def once(cancel: Cancel) -> None:
-            http = peers.one_slot(world, proxy=hops)
-
-            async def story() -> None:
-                assert (await http.request("GET", f"{peers.origin}/story")).body == b"/story"
-
-            await cancel.run(story)
-            await world.until(lambda: not http.stats().opening)
-            await assert_holds(world, http, peers, idle=len(http.connections))
-            await assert_still_works(world, http, peers)
-            await http.aclose()
-
-        assert await sweep(world, once) >= CERTAIN
-
-
-# Faults
-
-
-@only_worlds("asyncio", "blocking")  # what differs between the worlds lies below where the faults are
-@pytest.mark.parametrize("fault", Fault, ids=lambda fault: fault.value)
-async def test_m_io_fail_a_fault_at_any_step_is_one_of_our_errors_and_costs_nothing(
-    world: World, ca: CertificateAuthority, kind: Kind, fault: Fault
-) -> None:
-    choice: Any = world.backend
-    with ProxyPeers(kind, ca, expect_disconnect=True) as peers:
-
-        async def story(faults: Faults, check: Callable[[httpcore.HTTPCoreError], None] | None) -> None:
-            http = peers.one_slot(world, backend=faults.over(choice))
-            try:
-                response = await http.request("POST", f"{peers.origin}/story", body=b"0123456789")
-                assert response.body == b"/story"
-            except httpcore.HTTPCoreError as exc:
-                assert check is not None
-                check(exc)
-                del exc
-            faults.stop()
-            await world.until(lambda: not http.stats().opening)
-            await assert_holds(world, http, peers, idle=len(http.connections))
-            await assert_still_works(world, http, peers)
-            assert not faults.open_streams
-            await http.aclose()
-
-        faults = Faults()
-        await story(faults, None)
-        steps = len(faults.steps)
-        assert steps >= 3  # connect, send, receive
-        for at in range(steps):
-
-            def check(exc: httpcore.HTTPCoreError, at: int = at) -> None:
-                assert "127.0.0.1" in str(exc) or "a.test" in str(exc), exc
-                assert len(str(exc)) > 20
-
-            await story(Faults(at=at, fault=fault), check)
-
-
-@only_worlds("blocking")
-async def test_p02_an_interrupt_at_any_step_costs_nothing(world: World, ca: CertificateAuthority, kind: Kind) -> None:
-    """What Ctrl-C does in blocking code, where nothing else cancels."""
-    with ProxyPeers(kind, ca, expect_disconnect=True) as peers:
-
-        async def story(faults: Faults) -> None:
-            http = peers.one_slot(world, backend=faults.over("blocking"))
-            try:
-                await http.request("POST", f"{peers.origin}/story", body=b"0123456789")
-            except KeyboardInterrupt:
-                assert faults.has_failed
-            faults.stop()
-            await assert_holds(world, http, peers, idle=len(http.connections))
-            await assert_still_works(world, http, peers)
-            assert not faults.open_streams
-            await http.aclose()
-
-        faults = Faults()
-        await story(faults)
-        for at in range(len(faults.steps)):
-            await story(Faults(at=at, fault=KeyboardInterrupt()))
+# Closing
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """P55 and FAULTS H: SOCKS5 proxies that are scripted, byte by byte.
 
-The real ones are asked in `test_real_proxies.py`; cancelling and faults at each step are in `test_proxy_steps.py`.
+The real ones are asked in `test_real_proxies.py`; cancelling and faults at each step are in `test_sweeps.py`.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, NoReturn
 
 from .._errors import RemoteProtocolError
-from .._headers import NO_HEADERS, Headers, Pair
+from .._headers import NO_HEADERS, Headers, Pair, is_secret
 
 __all__ = [
     "MAX_INTERIM",
@@ -157,10 +157,16 @@ def _refuse_head(head: bytes) -> NoReturn:
     status = _STATUS_LINE.match(head)
     if status is None:
         _refuse_status_line(head)
-    fields = _FIELDS.match(head, status.end())
+    _refuse(f"a header line is not `name: value` in visible characters: {_bad_line(head, status.end())!r}")
+
+
+def _bad_line(block: bytes, begin: int) -> bytes:
+    """The beginning of the first line that is not valid; of a cookie no more than its name."""
+    fields = _FIELDS.match(block, begin)
     assert fields is not None
-    line = head[fields.end() :].split(b"\r\n", 1)[0]
-    _refuse(f"a header line is not `name: value` in visible characters: {line[:80]!r}")
+    line = block[fields.end() :].split(b"\r\n", 1)[0]
+    name, colon, _ = line.partition(b":")
+    return name + b": [secret]" if colon and is_secret(name.strip()) else line[:80]
 
 
 def _refuse_status_line(head: bytes) -> NoReturn:
@@ -347,7 +353,7 @@ class ChunkedBody(Body):
 
 def _parse_trailers(block: bytes) -> Headers:
     if (fields := _FIELDS.fullmatch(block)) is None:
-        _refuse(f"a trailer line is not `name: value` in visible characters: {block[:80]!r}")
+        _refuse(f"a trailer line is not `name: value` in visible characters: {_bad_line(block, 0)!r}")
     return Headers(pair for pair in parse_fields(fields[0], 0) if pair[0] not in NOT_IN_TRAILERS)
 
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 
 from httpcore import Network
 from tests.support.black_hole import black_hole
-from tests.support.peer import Conn, ScriptedPeer
+from tests.support.peer import Conn, Script, ScriptedPeer
 
 __all__ = ["HELLO", "hello", "peer_among_black_holes", "to"]
 
@@ -27,13 +27,15 @@ def to(*ips: str) -> Network:
 
 
 @contextmanager
-def peer_among_black_holes(*holes: str, host: str = "127.0.0.1") -> Iterator[ScriptedPeer]:
+def peer_among_black_holes(
+    *holes: str, host: str = "127.0.0.1", script: Script = hello, expect_disconnect: bool = False
+) -> Iterator[ScriptedPeer]:
     """A peer that greets, at whose port these addresses are black holes. Another program may have the port at one of
     them, be it for a connection that is over; then it is not ours, and another one is."""
     with ExitStack() as stack:
         while True:
             with ExitStack() as attempt:
-                peer = attempt.enter_context(ScriptedPeer(hello, host=host))
+                peer = attempt.enter_context(ScriptedPeer(script, host=host, expect_disconnect=expect_disconnect))
                 try:
                     for hole in holes:
                         attempt.enter_context(black_hole(hole, peer.port))

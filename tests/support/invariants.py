@@ -37,6 +37,7 @@ __all__ = [
     "error_while_reading",
     "one_slot",
     "serve",
+    "without_frames",
 ]
 
 _FD_DIRECTORY = "/proc/self/fd"
@@ -116,7 +117,7 @@ async def error_of(job: Callable[[], Awaitable[object]]) -> httpcore.HTTPCoreErr
         result = await job()
     except httpcore.HTTPCoreError as exc:
         _assert_speaks(exc)
-        return _without_frames(exc)
+        return without_frames(exc)
     raise AssertionError(f"nothing was raised, but {result!r} returned")
 
 
@@ -128,7 +129,7 @@ async def error_while_reading(response: httpcore.Response) -> tuple[bytes, httpc
             received.append(part)  # noqa: PERF401 - a comprehension would lose what came before the error
     except httpcore.HTTPCoreError as exc:
         _assert_speaks(exc)
-        return b"".join(received), _without_frames(exc)
+        return b"".join(received), without_frames(exc)
     raise AssertionError(f"nothing was raised, but the body ended after {sum(map(len, received))} bytes")
 
 
@@ -138,7 +139,7 @@ def _assert_speaks(exc: httpcore.HTTPCoreError) -> None:
     assert "127.0.0.1" in str(exc) or isinstance(exc, (httpcore.StreamClosed, httpcore.StreamConsumed)), exc
 
 
-def _without_frames(exc: httpcore.HTTPCoreError) -> httpcore.HTTPCoreError:
+def without_frames(exc: httpcore.HTTPCoreError) -> httpcore.HTTPCoreError:
     """The same without the frames it went through, which keep alive what the test looks for afterwards."""
     link: BaseException | None = exc
     while link is not None:

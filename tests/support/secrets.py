@@ -6,7 +6,7 @@ import logging
 import traceback
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from urllib.parse import quote
 
 import httpcore
@@ -49,10 +49,44 @@ class Secrets:
 
 
 def _shown(thing: object) -> str:
+    if isinstance(thing, (str, bytes, httpcore.URL)):
+        return _words_of(thing)
+    return "\n".join(_words_of(each) for each in _reachable(thing, set()))
+
+
+def _words_of(thing: object) -> str:
     if isinstance(thing, BaseException):
         # As logging does, with the chain of causes and all notes.
         return "".join(traceback.format_exception(thing)) + repr(thing) + repr(thing.args)
     return repr(thing) + str(thing)
+
+
+def _reachable(thing: object, met: set[int]) -> Iterator[object]:
+    """It, the errors behind it, and all objects of ours that its public attributes lead to. Text or bytes, alone, in
+    pairs or by name, are what an attribute is there for."""
+    if id(thing) in met or isinstance(thing, (str, bytes, httpcore.URL)):
+        return
+    met.add(id(thing))
+    if not isinstance(thing, (list, tuple, dict)) or isinstance(thing, httpcore.Headers):
+        yield thing
+    for each in _parts_of(thing):
+        yield from _reachable(each, met)
+
+
+def _parts_of(thing: object) -> Iterator[object]:
+    if isinstance(thing, BaseException):
+        yield from (thing.__cause__, thing.__context__)
+    if isinstance(thing, dict):
+        yield from thing.values()
+    elif isinstance(thing, (list, tuple)) and not isinstance(thing, httpcore.Headers):
+        yield from thing
+    if type(thing).__module__.startswith("httpcore"):
+        for name in dir(thing):
+            if not name.startswith("_"):
+                with suppress(httpcore.HTTPCoreError, AttributeError):  # a body that was not read; no errno
+                    value = getattr(thing, name)
+                    if not callable(value):
+                        yield value
 
 
 PROXY = Secrets("proxy-üser", "pr0xy:p@ss/wörd", "proxy-header-marker")
