@@ -11,7 +11,7 @@ import pickle
 import ssl
 from base64 import b64encode
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -163,6 +163,16 @@ def serve_http2(conn: HTTP2Conn) -> None:
         conn.respond(conn.read_request().stream_id, headers=fields, body=b"answered-body-marker")
 
 
+async def fail_at_every_step(
+    once: Callable[[Faults, httpcore.Timeout], Awaitable[httpcore.HTTPCoreError | None]], fault: Fault
+) -> None:
+    faults = Faults()
+    assert await once(faults, httpcore.Timeout(20)) is None
+    for at in range(len(faults.steps)):
+        # Some wait for an answer to what never left.
+        await once(Faults(at, fault), httpcore.Timeout(20, read=0.2))
+
+
 # Two origins that are there at once, and everything that may go wrong on the way
 
 
@@ -211,23 +221,18 @@ async def test_i9_a_failure_at_any_step_shows_no_secret(
     world: World, ca: CertificateAuthority, name: str, fault: Fault
 ) -> None:
     with origins(ca, name) as (peers, options):
-        counted: Faults | None = None
-        at = 0
-        while counted is None or at < len(counted.steps):
-            sent, faults = Sent(), Faults(None if counted is None else at, fault)
-            backend = faults.over(world.backend)
-            timeout = httpcore.Timeout(20, read=20 if counted is None else 0.2)
-            with listening(world, sent, backend, timeout=timeout, **options) as (http, seen):
+
+        async def once(faults: Faults, timeout: httpcore.Timeout) -> httpcore.HTTPCoreError | None:
+            sent = Sent()
+            with listening(world, sent, faults.over(world.backend), timeout=timeout, **options) as (http, seen):
                 error = await failure(post(http, peers[0].origin, FIRST))
                 faults.stop()
                 await http.aclose()
                 seen.append(error)
             sent.assert_unseen(FIRST, at=[peers[1].port])
-            if counted is None:
-                counted = faults
-                assert error is None
-            else:
-                at += 1
+            return error
+
+        await fail_at_every_step(once, fault)
 
 
 # Proxies
@@ -263,23 +268,19 @@ async def test_i9_a_failure_at_any_step_through_a_proxy_shows_no_secret(
     options: dict[str, Any] = {"ssl": ca.client_context()}
     with ProxyPeers(kind, ca, *[script] * 100, expect_disconnect=True) as peers:
         proxy = peers.via(auth=PROXY.auth)
-        counted: Faults | None = None
-        at = 0
-        while counted is None or at < len(counted.steps):
-            sent, faults = Sent(), Faults(None if counted is None else at, fault)
-            backend = faults.over(world.backend)
-            with listening(world, sent, backend, proxy=proxy, **options) as (http, seen):
+
+        async def once(faults: Faults, timeout: httpcore.Timeout) -> httpcore.HTTPCoreError | None:
+            sent, backend = Sent(), faults.over(world.backend)
+            with listening(world, sent, backend, proxy=proxy, timeout=timeout, **options) as (http, seen):
                 error = await failure(post(http, peers.origin, FIRST))
                 faults.stop()
                 await http.aclose()
                 seen += [error, proxy]
-            if counted is None:
-                counted = faults
-                assert error is None
-            else:
-                at += 1
             if kind.origin_scheme == "https":
                 sent.assert_unseen(FIRST)
+            return error
+
+        await fail_at_every_step(once, fault)
 
 
 # Redirects, which are the caller's to follow
