@@ -20,9 +20,9 @@ from httpcore.testing import Fault, Faults
 from tests.support.scenes import SCENES, Place
 from tests.support.steps import Cancel, sweep
 from tests.support.stories import Stage, Story, failure
-from tests.support.swept import COLUMNS
+from tests.support.swept import COLUMNS, KINDS
 from tests.support.tls import CertificateAuthority
-from tests.support.worlds import World, can_cancel_worlds, only_worlds
+from tests.support.worlds import World, only_worlds
 
 Tell = Callable[[str, int], None]
 
@@ -56,7 +56,7 @@ def tell(pair: tuple[str, str], swept: Callable[[str, str, str, int], None]) -> 
     return lambda kind, points: swept(*pair, kind, points)
 
 
-@can_cancel_worlds
+@only_worlds(*KINDS["cancel"])
 @all_stories
 async def test_p02_a_request_can_be_cancelled_at_every_step(
     world: World, place: Place, story: Story, tell: Tell
@@ -105,8 +105,7 @@ async def end_of(stage: Stage, story: Story, faults: Faults) -> httpcore.HTTPCor
     return await failure(whole()) or error
 
 
-# What differs between asyncio and uvloop lies below where the faults are.
-@only_worlds("asyncio", "trio", "blocking")
+@only_worlds(*KINDS["error"])
 @breaking_stories
 @pytest.mark.parametrize("fault", Fault, ids=lambda fault: fault.value)
 async def test_p02_a_request_may_fail_at_every_step(
@@ -135,7 +134,7 @@ async def test_p02_a_request_may_fail_at_every_step(
     assert failed, "the first step is to connect"
 
 
-@only_worlds("blocking")
+@only_worlds(*KINDS["interrupt"])
 @breaking_stories
 async def test_p20_keyboard_interrupt_at_every_step_of_io(world: World, place: Place, story: Story, tell: Tell) -> None:
     interrupted = 0
