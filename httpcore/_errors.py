@@ -149,7 +149,7 @@ class ResponseNotRead(HTTPCoreError):
 
 
 class StreamConsumed(HTTPCoreError):
-    """The body was already read, and what has been handed out is not kept."""
+    """The body was already read, or is being read by somebody else, and what has been handed out is not kept."""
 
     request_sent = True
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable
 
 from ._clock import Clock
 from ._config import Timeout
-from ._errors import HTTPCoreError, StreamClosed
+from ._errors import HTTPCoreError, ReadError, StreamClosed
 from ._streams import Stream, StreamInfo
 
 __all__ = ["NetworkStream"]
@@ -23,7 +24,7 @@ class NetworkStream:
         info: addresses and TLS facts.
     """
 
-    __slots__ = ("_now", "_on_close", "_peer", "_stream", "_unread", "info")
+    __slots__ = ("_now", "_on_close", "_peer", "_reading", "_stream", "_unread", "info")
 
     def __init__(
         self,
@@ -36,6 +37,7 @@ class NetworkStream:
     ) -> None:
         self._stream = stream
         self._unread = unread
+        self._reading = threading.Lock()  # two threads may come at once
         self._now = now
         self._peer = peer
         self._on_close: Callable[[bool], None] | None = on_close
@@ -47,24 +49,30 @@ class NetworkStream:
         Args:
             timeout: in seconds; None waits for ever.
 
-        Raises: ReadTimeout (the stream can be used on), ReadError, StreamClosed.
+        Raises: ReadTimeout (the stream can be used on), ReadError, also where another task or thread is reading,
+            StreamClosed.
         Cancellation: no byte is lost.
         """
         self._check_open()
-        if self._unread:
-            data, self._unread = self._unread[:max_bytes], self._unread[max_bytes:]
-            return data
         clock = Clock(self._now, _ONLY_TOTAL)
         clock.phase = "reading from the stream"
         try:
-            data = await self._stream.receive(max_bytes, clock.deadline(timeout))
+            return await self._receive(max_bytes, clock.deadline(timeout))
         except HTTPCoreError as exc:
             exc.request_sent = True
             clock.explain(exc, self._peer)
             raise
-        if len(data) > max_bytes:
+
+    async def _receive(self, max_bytes: int, deadline: float) -> bytes:
+        # Of two who wait for a stream, its world may forget one, or tell only of itself.
+        if not self._reading.acquire(False):
+            raise ReadError("somebody else is receiving from this stream")
+        try:
+            data = self._unread or await self._stream.receive(max_bytes, deadline)
             data, self._unread = data[:max_bytes], data[max_bytes:]
-        return data
+            return data
+        finally:
+            self._reading.release()
 
     async def write(self, data: bytes, timeout: float | None = None) -> None:
         """Send all of `data`.

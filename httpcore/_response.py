@@ -271,16 +271,23 @@ class Response(BaseResponse):
 class BodyIterator:
     """The parts of a body. Not an async generator, so that leaving a loop early leaves nothing to be finalised."""
 
-    __slots__ = ("_receive",)
+    __slots__ = ("_is_receiving", "_receive")
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
+        self._is_receiving = False
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
-        part = await self._receive()
+        if self._is_receiving:  # of two who wait for one stream a world may forget one
+            raise StreamConsumed("somebody else is reading the body, and waits for its next part")
+        self._is_receiving = True
+        try:
+            part = await self._receive()
+        finally:
+            self._is_receiving = False
         if not part:
             raise StopAsyncIteration
         return part

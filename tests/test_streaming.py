@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import socket
 import statistics
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import psutil
 import pytest
 
 import httpcore
-from tests.support.cost import assert_quick
+from httpcore._backends.blocking import BlockingStream
+from httpcore._streams import StreamInfo
+from tests.support.cost import assert_cheaper, assert_quick, cpu_seconds
 from tests.support.peer import Conn, Gate, ScriptedPeer
-from tests.support.worlds import World
+from tests.support.worlds import World, only_worlds
 
 MB = 1024 * 1024
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -185,3 +188,95 @@ async def test_p57_memory_stays_flat_while_a_file_goes_up(
         grown = psutil.Process().memory_info().rss - before
         assert response.body == b"%d" % (200 * MB)
     assert grown < 24 * MB  # the peer's reads of 1 MB are in this process too
+
+
+# Two readers
+
+
+async def _only_one_reads(world: World, peer: ScriptedPeer, gate: Gate, read: Callable[[], Awaitable[bytes]]) -> None:
+    """Of two who read at once one is told so at once, and the other goes on as if nothing had been."""
+    errors: list[httpcore.HTTPCoreError] = []
+
+    async def one() -> bytes:
+        try:
+            return await read()
+        except httpcore.HTTPCoreError as exc:
+            errors.append(exc)
+            return b""
+
+    async with world.tasks() as tasks:
+        readers = [tasks.start(one), tasks.start(one)]
+        await world.until(lambda: bool(errors))
+        gate.open()
+        await world.until(lambda: all(reader.is_done for reader in readers))
+    assert sorted(reader.result() for reader in readers) == [b"", b"two"]
+    (error,) = errors
+    assert "somebody else" in str(error)
+    assert await read() == b"three"
+
+
+@only_worlds("asyncio", "uvloop", "trio")
+async def test_two_tasks_that_read_one_body_at_once_are_told_so(world: World, engine: str) -> None:
+    def script(conn: Conn) -> None:
+        conn.read_request()
+        conn.send(CHUNKED + b"3\r\none\r\n")
+        gate.wait()
+        conn.send(b"3\r\ntwo\r\n5\r\nthree\r\n0\r\n\r\n")
+
+    with ScriptedPeer(script) as peer:
+        gate = peer.gate()
+        async with await world.pool(http1_engine=engine).request("GET", peer.url, stream=True) as response:
+            parts = response.raw()
+            assert await anext(parts) == b"one"
+
+            async def read() -> bytes:
+                return await anext(parts)
+
+            await _only_one_reads(world, peer, gate, read)
+
+
+async def test_two_who_read_one_upgraded_stream_at_once_are_told_so(world: World) -> None:
+    def script(conn: Conn) -> None:
+        conn.read_request()
+        conn.send(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n")
+        gate.wait()
+        conn.send(b"two")
+        conn.send(b"three")
+        conn.wait_closed()
+
+    with ScriptedPeer(script) as peer:
+        gate = peer.gate()
+        headers = {"upgrade": "x", "connection": "upgrade"}
+        async with await world.pool().request("GET", peer.url, headers, stream=True) as response:
+            stream = response.extensions["network_stream"]
+            assert isinstance(stream, httpcore.NetworkStream)
+
+            async def read() -> bytes:
+                return await stream.read(5 if gate.is_open() else 3)
+
+            await _only_one_reads(world, peer, gate, read)
+
+
+def test_what_waits_for_a_peer_that_takes_nothing_is_not_copied_again_and_again() -> None:
+    def queue(count: int) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            ours.setblocking(False)
+            stream = BlockingStream(ours, StreamInfo())
+            written = 0
+            while stream.write(bytes(65_536)):
+                written += 65_536
+            for _ in range(count):
+                assert not stream.write(b"x" * 1000)
+            received = 0
+            while not stream.write(b""):
+                received += len(theirs.recv(MB))
+            stream.close()
+            while data := theirs.recv(MB):
+                received += len(data)
+                last = data
+            assert received == written + 65_536 + count * 1000
+            assert last.endswith(b"x")
+
+    # Ten times as many: linear is a factor of 10, quadratic one of 100.
+    assert_cheaper(lambda: cpu_seconds(lambda: queue(5_000)), 30, lambda: cpu_seconds(lambda: queue(500)))

@@ -153,6 +153,7 @@ class SocketStream(ABC):
     """A stream over a non-blocking socket. See `Stream` for the contract."""
 
     __slots__ = (
+        "_behind",
         "_expects_wait",
         "_is_closing",
         "_probe",
@@ -168,6 +169,7 @@ class SocketStream(ABC):
         self._socket = sock
         self._probe = readable_probe(sock)
         self._unsent = memoryview(b"")
+        self._behind: list[bytes] = []  # what follows it, joined only once so that it is copied once
         self._is_closing = False
         self._reset: ConnectionResetError | None = None
         self._expects_wait = True
@@ -237,7 +239,7 @@ class SocketStream(ABC):
             if not await self.drain(deadline, until_heard):
                 return False
         except (WriteError, WriteTimeout) as exc:
-            exc.request_sent = len(self._unsent) < queued
+            exc.request_sent = len(self._unsent) + sum(map(len, self._behind)) < queued
             raise
         return not self.is_readable()
 
@@ -249,7 +251,7 @@ class SocketStream(ABC):
             if data and (sent := self._send_some(data)) < len(data):
                 self._unsent = memoryview(data)[sent:]
             elif self._unsent:
-                self._unsent = self._unsent[self._send_some(self._unsent) :]
+                self._send_queued()
         except OSError as exc:
             raise WriteError(f"the connection broke: {exc.strerror or exc}") from exc
         return not self._unsent
@@ -260,7 +262,7 @@ class SocketStream(ABC):
                 await self._wait(until_heard, True, deadline)
                 if until_heard and self.is_readable():
                     return False
-                self._unsent = self._unsent[self._send_some(self._unsent) :]
+                self._send_queued()
         except OSError as exc:
             if isinstance(exc, TimeoutError) and exc.errno is None:
                 raise WriteTimeout("the peer took nothing in time") from exc
@@ -268,7 +270,19 @@ class SocketStream(ABC):
         return True
 
     def _queue(self, data: bytes) -> None:
-        self._unsent = memoryview(bytes(self._unsent) + data) if self._unsent else memoryview(data)
+        if not self._unsent:
+            self._unsent = memoryview(data)
+        elif data:
+            self._behind.append(data)
+
+    def _send_queued(self) -> None:
+        while self._unsent:
+            self._unsent = self._unsent[self._send_some(self._unsent) :]
+            if self._unsent:
+                return  # the operating system takes no more
+            if self._behind:
+                self._unsent = memoryview(b"".join(self._behind))
+                self._behind.clear()
 
     def _send_some(self, data: bytes | memoryview) -> int:
         try:
