@@ -74,7 +74,6 @@ def test_the_sync_pool_takes_the_same_arguments(method: str) -> None:
     asynchronous = inspect.signature(getattr(httpcore.ConnectionPool, method)).parameters
     blocking = inspect.signature(getattr(httpcore.SyncConnectionPool, method)).parameters
     expected = {name: parameter.replace(annotation=None) for name, parameter in asynchronous.items()}
-    expected.pop("backend", None)
     assert {name: parameter.replace(annotation=None) for name, parameter in blocking.items()} == expected
 
 
