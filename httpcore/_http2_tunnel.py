@@ -93,7 +93,8 @@ class Tunnel:
     def write(self, data: bytes) -> bool:
         if self._end.error is not None:
             raise WriteError(f"the tunnel broke: {self._end.error}") from self._end.error
-        self._unsent = memoryview(bytes(self._unsent) + data) if self._unsent else memoryview(data)
+        if data:  # which it is not where somebody drains a large write, window by window
+            self._unsent = memoryview(bytes(self._unsent) + data) if self._unsent else memoryview(data)
         while self._unsent and (sent := self._end.send_raw(self._unsent)) is not None:
             self._unsent = self._unsent[sent:]
         return not self._unsent
