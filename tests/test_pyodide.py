@@ -148,10 +148,15 @@ def _columns() -> Iterator[object]:
 @pytest.mark.time_limit(390)
 @pytest.mark.parametrize(("name", "place", "column"), list(_columns()))
 def test_the_matrix_in_the_docs_is_what_is_observed(
-    name: str, place: str, column: matrix.Column, runtimes: Runtimes, uvicorn_server: Server
+    name: str,
+    place: str,
+    column: matrix.Column,
+    runtimes: Runtimes,
+    uvicorn_server: Server,
+    hypercorn_server: Server,
 ) -> None:
     # What a row can ask for by name; for its function an argument.
-    servers = {"server": uvicorn_server.http}
+    servers = {"server": uvicorn_server.http, "http2": hypercorn_server.https}
     for entry in _ways(name, place):
         runtime = runtimes.get(name, place, entry)
     version = re.search(r"Node (\d+)", column[1])

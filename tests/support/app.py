@@ -6,6 +6,7 @@
 | `/echo` | the request's body, part by part as it comes |
 | `/upload`, `/upload/{key}` | JSON: sha256 and length of the request's body; the key is for the log |
 | `/bytes/{n}` | `pattern(n)` in parts of 64 KiB; `?chunked=1` leaves out the content-length |
+| `/sent/{key}` | how many bytes `/bytes/{n}?note=key` has sent so far |
 | `/slow?delay=1` | `slow`, after a while |
 | `/gzip`, `/deflate`, `/br`, `/zstd` | `TEXT` in that coding, whatever the client accepts |
 | `/sse?count=3&delay=0.05` | server-sent events |
@@ -65,6 +66,7 @@ CORS = (
 )
 _NOTED_SECONDS = 10.0
 _noted: dict[str, asyncio.Event] = {}
+_sent: dict[str, int] = {}
 
 
 class Exchange:
@@ -158,7 +160,13 @@ async def some_bytes(exchange: Exchange, count: str) -> None:
     await exchange.start(200, *(() if "chunked" in exchange.query else ((b"content-length", count.encode()),)))
     for start in range(0, total, _PART):
         await exchange.part(pattern(min(_PART, total - start), start))
+        if "note" in exchange.query:
+            _sent[exchange.query["note"]] = start
     await exchange.end()
+
+
+async def sent(exchange: Exchange, key: str) -> None:
+    await exchange.answer(b"%d" % _sent.get(key, 0))
 
 
 async def slow(exchange: Exchange) -> None:
@@ -331,6 +339,7 @@ HANDLERS: dict[str, Callable[..., Awaitable[None]]] = {
     "meet": meet,
     "take": take,
     "noted": noted,
+    "sent": sent,
     "sse": events,
     "drip": drip,
     "gzip": coded("gzip", gzip.compress),
