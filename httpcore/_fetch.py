@@ -292,7 +292,7 @@ class Sender:
             return PromiseCall(fetch_request, self._world, self._sent_by, upload)
         if self._helper is not None:
             return WorkerCall(self._helper, fetch_request, upload)
-        return XHRCall(fetch_request)
+        return XHRCall(fetch_request, self._options.max_whole_bytes)
 
 
 async def _buffered(upload: Upload, world: JavaScriptWorld, clock: Clock) -> bytes:

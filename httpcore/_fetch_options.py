@@ -35,6 +35,7 @@ class FetchOptions:
         referrer_policy: what the browser says in Referer.
         integrity: a hash that the body must have, such as "sha256-...".
         keepalive: whether the request goes on when the page is left.
+        max_whole_bytes: how many bytes a body may have that can only be had whole, by XMLHttpRequest; None is 256 MiB.
 
     Raises: TypeError, ValueError.
     """
@@ -46,6 +47,7 @@ class FetchOptions:
     referrer_policy: str | None = None
     integrity: str | None = None
     keepalive: bool | None = None
+    max_whole_bytes: int | None = None
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
@@ -56,6 +58,9 @@ class FetchOptions:
             raise TypeError(f"the fetch option 'integrity' is a str, not {type(self.integrity).__name__}")
         if self.keepalive is not None and not isinstance(self.keepalive, bool):
             raise TypeError(f"the fetch option 'keepalive' is True, False or None, not {self.keepalive!r}")
+        limit = self.max_whole_bytes
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
+            raise ValueError(f"the fetch option 'max_whole_bytes' is {limit!r}; it is a number of bytes, or None")
 
     def override(self, other: object) -> FetchOptions:
         """These options, but for what the `other`, if there is one, says itself."""

@@ -6,12 +6,9 @@ What is promised stands in `support/pyodide/behaviours.py`, which runs there.
 from __future__ import annotations
 
 import inspect
-import json
 import os
 import re
 import ssl
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,7 +23,7 @@ from tests.support.http2_peer import HTTP2Conn, HTTP2Peer, HTTP2Req
 from tests.support.peer import ScriptedPeer
 from tests.support.pyodide import behaviours, matrix
 from tests.support.pyodide.capabilities import ASYNC, BLOCKING, ROWS
-from tests.support.pyodide.runtimes import FOLDER, Runtime, build_wheel, commands, start_runtime
+from tests.support.pyodide.runtimes import Runtime, build_wheel, commands, start_runtime
 from tests.support.servers import Server
 from tests.support.tls import CertificateAuthority
 
@@ -198,28 +195,6 @@ def test_blocking_code_on_the_main_thread_of_a_page_is_told_its_limits_once(name
     for place in ("worker", "isolated"):
         runtimes.get(name, place, "blocking")
         assert not runtimes.warnings[name, place, "blocking"]
-
-
-@pytest.mark.time_limit(200)
-@pytest.mark.parametrize("name", [pytest.param("chromium", marks=_marks("chromium"))])
-def test_a_visitor_of_the_live_page_tries_the_library_in_it(name: str, tmp_path: Path) -> None:
-    node, _, _, chromium = commands()[name]
-    serve = [sys.executable, str(FOLDER.parents[2] / "examples" / "pyodide" / "serve.py"), "0"]
-    with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            url = server.stdout.readline().strip()
-            click = [node, str(FOLDER / "click.mjs"), chromium, url]
-            done = subprocess.run(click, cwd=FOLDER, check=True, capture_output=True, text=True, timeout=180)
-        finally:
-            server.terminate()
-    said = json.loads(done.stdout)
-    assert said["errors"] == []
-    for place in ("worker", "page"):
-        assert "200 hello" in said["outputs"][f"async in {place}"]
-        assert "part 0\npart 1\npart 2\npart 3\npart 4" in said["outputs"][f"async in {place}"]
-        assert "sent by jspi" in said["outputs"][f"blocking in {place}"]
-        assert "0.5 s: the server sent nothing in time" in said["outputs"][f"a timeout in {place}"]
 
 
 _OVER_TLS = ("over_tls_a_body", "over_tls_bodies", "over_tls_the_runtime")

@@ -129,12 +129,26 @@ def test_proxies_are_gone_through(
 
 
 @pytest.mark.parametrize("name", ["node", "deno"])
-def test_cancellation_closes_the_socket(name: str, runtimes: Runtimes, uvicorn_server: Server) -> None:
-    runtimes.get(name).run("sockets_of_cancelled_requests_are_closed", "async", server=uvicorn_server.http)
+def test_cancellation_closes_the_socket(name: str, runtimes: Runtimes) -> None:
+    def script(conn: Conn) -> None:
+        request = conn.read_request()
+        if request.target == b"/hang":
+            arrived.open()
+            assert conn.wait_closed()
+            ended.open()
+            return
+        (arrived if request.target == b"/has-arrived" else ended).wait()
+        conn.respond(body=b"hello")
+
+    with ScriptedPeer(script) as peer:
+        arrived, ended = peer.gate(), peer.gate()
+        runtimes.get(name).run("sockets_of_cancelled_requests_are_closed", "async", server=peer.origin)
 
 
 def test_ctrl_c_ends_a_blocking_request_over_a_socket(runtimes: Runtimes, uvicorn_server: Server) -> None:
     runtime = runtimes.get("node-jspi")
+    # Ctrl-C would else come while something is imported.
+    runtime.run("sockets_requests_and_answers_arrive", "jspi", server=uvicorn_server.http)
     runtime.run("an_interrupt_arrives", "jspi", interrupt_after=500, server=uvicorn_server.http, backend="blocking")
 
 

@@ -26,9 +26,11 @@ with httpcore.SyncConnectionPool() as http:
 async with httpcore.ConnectionPool(timeout=0.5) as http:
     start = time.monotonic()
     try:
-        await http.request("GET", f"{origin}/never")
+        response = await http.request("GET", f"{origin}/never")
     except httpcore.ReadTimeout as exc:
         print(f"{time.monotonic() - start:.1f} s: {exc}")
+    else:
+        print(response.status_code, "- scripts/docs serve has a server that does not answer")
 `,
 };
 
@@ -39,9 +41,11 @@ const [example, place, run, state, program, output] = ["example", "place", "run"
 const show = (text) => (output.textContent += `${text}\n`);
 
 const worker = new Worker(`${base}worker.mjs`, { type: "module" });
-const workerIsReady = new Promise((resolve) => {
+const workerIsReady = new Promise((resolve, reject) => {
+  worker.onerror = (event) => reject(new Error(event.message));
   worker.onmessage = ({ data }) => {
     if (data.ready) resolve();
+    else if (data.failed) reject(new Error(data.failed));
     else if (data.done) workerIsDone();
     else show(data.text);
   };
@@ -75,6 +79,11 @@ for (const name of Object.keys(EXAMPLES)) example.add(new Option(name));
 example.onchange = () => (program.value = EXAMPLES[example.value]);
 example.onchange();
 run.onclick = runIt;
-await workerIsReady;
-state.textContent = crossOriginIsolated ? "ready, isolated" : "ready";
-run.disabled = false;
+document.body.classList.toggle("embedded", self !== top);
+try {
+  await workerIsReady;
+  state.textContent = crossOriginIsolated ? "ready, isolated" : "ready";
+  run.disabled = false;
+} catch (error) {
+  state.textContent = `Python could not be loaded: ${error.message}`;
+}

@@ -4,7 +4,10 @@ import { runProgram, startPython } from "./python.mjs";
 
 const base = new URL("./", import.meta.url).href;
 const starting = startPython(base);
-starting.then(() => postMessage({ ready: true }));
+starting.then(
+  () => postMessage({ ready: true }),
+  (error) => postMessage({ failed: error.message }),
+);
 
 globalThis.onmessage = async ({ data }) => {
   await runProgram(await starting, data.program, base, (text) => postMessage({ text }));
