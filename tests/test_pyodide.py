@@ -23,7 +23,7 @@ from tests.support.http2_peer import HTTP2Conn, HTTP2Peer, HTTP2Req
 from tests.support.peer import ScriptedPeer
 from tests.support.pyodide import behaviours, matrix
 from tests.support.pyodide.capabilities import ASYNC, BLOCKING, ROWS
-from tests.support.pyodide.runtimes import Runtime, build_wheel, commands, start_runtime
+from tests.support.pyodide.runtimes import Runtime, build_wheel, commands, packed, start_runtime
 from tests.support.servers import Server
 from tests.support.tls import CertificateAuthority
 
@@ -95,7 +95,8 @@ class Runtimes:
         if name not in self._running or self._running[name].has_ended:
             # What failed before its end is no reason for what comes after it to fail.
             self.warnings = {key: said for key, said in self.warnings.items() if key[0] != name}
-            runtime = start_runtime(name, self._wheel, self._folder / f"{name}.log", self._ca)
+            log, also = self._folder / f"{name}.log", [packed("h11", self._folder)]  # for sockets
+            runtime = start_runtime(name, self._wheel, log, self._ca, also=also)
             self._running[name] = self._stack.enter_context(runtime)
         return self._running[name]
 

@@ -38,6 +38,15 @@ _TLS = ("ERR_SSL", "ERR_TLS", "CERT_", "UNABLE_TO_", "SELF_SIGNED", "DEPTH_ZERO"
 _TIMEOUTS = frozenset({"UND_ERR_HEADERS_TIMEOUT", "UND_ERR_BODY_TIMEOUT"})
 # A browser takes an http page of these for as safe as https (W3C Secure Contexts, 3.1).
 _LOOPBACK = ("localhost", "127.", "[::1]", "::1")
+# The Fetch standard, 2.9 (bad port): of other protocols, whose servers a request could be made to speak to.
+_BAD_PORTS = frozenset(
+    {
+        1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103, 104, 109,
+        110, 111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427, 465, 512, 513, 514, 515, 526, 530,
+        531, 532, 540, 548, 554, 556, 563, 587, 601, 636, 989, 990, 993, 995, 1719, 1720, 1723, 2049, 3659, 4045, 4190,
+        5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080,
+    }
+)  # fmt: skip
 
 
 class Failure(NamedTuple):
@@ -107,6 +116,8 @@ def _browser_error(failure: Failure, method: str, url: str) -> HTTPCoreError:
     if origin.startswith("https:") and target.scheme == "http" and not (target.hostname or "").startswith(_LOOPBACK):
         cause = "a page that came by https may not ask for http (mixed content): use https"
         return ConnectError(f"{said}. {cause}")
+    if target.port in _BAD_PORTS:
+        return ConnectError(f"{said}. No browser connects to port {target.port}, which is that of another protocol")
     if navigator is not None and navigator.onLine is False:
         return ConnectError(f"{said}. It says that it is offline")
     causes = (
@@ -120,7 +131,7 @@ def _browser_error(failure: Failure, method: str, url: str) -> HTTPCoreError:
             f"CORS, if the server is there: its answer needs the header access-control-allow-origin: {origin} (or *), "
             "and methods and headers beyond the simple ones need an answer to OPTIONS that allows them. Or "
         ) + causes
-    return _sent(ConnectError(f"{said}. It hides the reason; usually it is {causes}"))
+    return _sent(ConnectError(f"{said}. It hides the reason, which its console may tell; usually it is {causes}"))
 
 
 def body_error(failure: Failure, method: str, url: str) -> HTTPCoreError:

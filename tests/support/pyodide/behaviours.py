@@ -1001,6 +1001,54 @@ async def a_promise_sockets_are_refused_by_name_where_there_are_none(world: Worl
         assert ("browser" if "browser" in facts() else "useNodeSockFS") in refusal, refusal
 
 
+# What a browser does not let through, in pages that are made for it. Blocking code asks in each way that it has.
+
+
+async def error_of(world: World, url: str) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the limits that XMLHttpRequest has
+        exc = await world.raises(httpcore.ConnectError, world.pool(timeout=20).request("GET", url))
+    import js
+
+    for words in (f"GET {url} from a page of {js.location.origin}", "the browser says no more than"):
+        assert words in str(exc), exc
+    assert "JsException" not in str(exc)
+    return exc
+
+
+async def errors_of_mixed_content(world: World, server: str) -> None:
+    exc = await error_of(world, "http://192.0.2.1/")
+    assert "mixed content" in str(exc), exc
+    assert "use https" in str(exc), exc
+    assert not exc.request_sent
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert (await world.pool(timeout=20).request("GET", server)).body == b"hello"  # of this machine, that is safe
+
+
+async def errors_of_a_policy(world: World, server: str) -> None:
+    exc = await error_of(world, f"{server}/")
+    for words in ("content security policy", "hides the reason", "console"):
+        assert words in str(exc), exc
+
+
+async def errors_of_a_browser_that_is_offline(world: World, server: str) -> None:
+    exc = await error_of(world, f"{server}/")
+    assert "offline" in str(exc), exc
+    assert not exc.request_sent
+
+
+async def errors_of_what_cannot_be_reached(world: World, server: str, closed: str) -> None:
+    for url in ("http://nowhere.invalid/", f"{closed}/"):
+        exc = await error_of(world, url)
+        for words in ("hides the reason", "cannot be reached (name, address, port, certificate)", "CORS"):
+            assert words in str(exc), exc
+        assert exc.request_sent  # nobody knows
+    exc = await error_of(world, "http://127.0.0.1:1/")
+    assert "port 1" in str(exc), exc
+    assert not exc.request_sent
+
+
 # Node's sockets, in a runtime that lets them in.
 
 

@@ -270,3 +270,20 @@ async def brotli(world: World, server: str) -> str | bool:
 @row("zstd is decoded by", ASYNC)
 async def zstd(world: World, server: str) -> str | bool:
     return await _decoded_by(world, server, "zstd")
+
+
+@row("Node's sockets, asked for by name", ASYNC, BLOCKING)
+async def sockets_by_name(world: World, server: str) -> bool:
+    import pyodide_js
+    from pyodide.ffi import JsException
+
+    if world.is_async:  # which comes first
+        try:
+            await pyodide_js.useNodeSockFS()
+        except JsException:
+            return False
+    try:
+        http = world.pool(backend="asyncio" if world.is_async else "blocking", timeout=40)
+        return bool((await http.request("GET", server)).body == b"hello")
+    except (ValueError, httpcore.ConnectError):
+        return False

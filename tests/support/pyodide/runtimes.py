@@ -64,6 +64,7 @@ class Runtime:
         module: str = "behaviours",
         place: str = "",
         interrupt_after: int | None = None,
+        offline: bool = False,
         seconds: float = 110.0,
         **arguments: object,
     ) -> Any:
@@ -71,15 +72,17 @@ class Runtime:
 
         Args:
             module: or of another file that is there.
-            place: in a browser: "main", "worker" or "isolated", and with "-off" without Promise Integration. See
-                `browser.mjs`.
+            place: in a browser: "main", "worker", "isolated", "secure" or "csp", and with "-off" without Promise
+                Integration. See `browser.mjs`.
             interrupt_after: milliseconds until Ctrl-C is pressed, in Node.
+            offline: whether the browser is offline meanwhile.
 
         Returns: what it returns, by way of JSON.
         Raises: AssertionError with its traceback where it fails.
         """
         request: dict[str, object] = {"module": module, "function": function, "world": world, "arguments": arguments}
-        answer = self.ask({**request, "place": place, "interrupt_after": interrupt_after}, seconds)
+        circumstances = {"place": place, "interrupt_after": interrupt_after, "offline": offline}
+        answer = self.ask({**request, **circumstances}, seconds)
         assert "error" not in answer, f"in {self.name} {place}, {world}:\n{answer['error']}"
         return answer["result"]
 
@@ -206,6 +209,7 @@ def start_runtime(
                 "wheels": [str(path) for path in (wheel, *also)],
                 "modules": {name: (FOLDER / name).read_text("utf-8") for name in _RUN_THERE},
                 "key": _key_hash(ca),
+                "certificate": [str(ca.server_chain_path), str(ca.server_key_path)],
                 "sockets": has_sockets,
             }
             try:
