@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import suppress
 from typing import Any
 
 import js
@@ -115,9 +116,12 @@ class XHRCall:
         if xhr.readyState < _HEADERS_RECEIVED or self._request.method == "HEAD":
             return
         length = str(xhr.getResponseHeader("content-length") or "")
-        self._announced = int(length) if length.isdigit() else 0
+        if not length.isdigit():
+            return
+        self._announced = int(length)
         if xhr.readyState == _HEADERS_RECEIVED and self._announced > self._max_bytes:
-            xhr.abort()
+            with suppress(JsException):  # of a small body all may have come meanwhile
+                xhr.abort()
 
     def _too_large(self, length: int) -> ReadError:
         error = ReadError(

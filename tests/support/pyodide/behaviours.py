@@ -760,7 +760,7 @@ async def a_promise_a_body_that_is_to_be_had_whole_is_held_to_its_limit(world: W
     http = world.pool(timeout=20)
     few: dict[str, Any] = {"extensions": {"fetch": {"max_whole_bytes": 1000}}}
     assert len((await http.request("GET", f"{server}/bytes/1000", **few)).body) == 1000
-    for path in ("/bytes/1001", "/bytes/1001?chunked=1", "/gzip"):
+    for path in ("/bytes/1001", "/bytes/1001?chunked=1", "/bytes/5000000", "/gzip"):
         exc = await world.raises(httpcore.ReadError, http.request("GET", f"{server}{path}", **few))
         for words in (path, "1000 are allowed", "max_whole_bytes"):
             assert words in str(exc), exc
