@@ -18,6 +18,7 @@ from tests.support.certificates import Authority
 from tests.support.peer import Conn, ScriptedPeer
 from tests.support.tls import CertificateAuthority
 from tests.support.tls_peers import HELLO, hello
+from tests.support.tls_rows import GARBAGE, PLAIN
 from tests.support.worlds import World
 
 
@@ -48,14 +49,7 @@ async def fails_to_connect(
     return str(caught.value)
 
 
-PLAIN = [
-    b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n",
-    b"220 smtp.example.org ESMTP\r\n",
-    b"\x00\x00\x00\x04\0\0\0\0\0",
-]
-
-
-@pytest.mark.parametrize("answer", PLAIN, ids=["HTTP/1.1", "SMTP", "HTTP/2"])
+@pytest.mark.parametrize("answer", PLAIN.values(), ids=PLAIN)
 async def test_g_plain_a_peer_that_speaks_no_tls_gives_a_hint(
     world: World, ca: CertificateAuthority, answer: bytes
 ) -> None:
@@ -142,19 +136,6 @@ async def test_e_tls_hang_a_peer_that_never_answers_is_a_connect_timeout(
         with pytest.raises(ConnectTimeout, match=r"did not complete the TLS handshake in time .*in the TLS handshake"):
             await http.request("GET", f"https://{peer.authority}/")
         await world.until(lambda: peer.open_connections == 0)
-
-
-GARBAGE = {
-    "an oversize record": b"\x16\x03\x03\xff\xff" + b"x" * 0xFFFF,
-    "an unknown content type": b"\x63\x03\x03\x00\x01x",
-    "a bad version": b"\x16\x09\x09\x00\x01x",
-    "a flood of warning alerts": b"\x15\x03\x03\x00\x02\x01\x5a" * 10_000,
-    "a fatal alert": b"\x15\x03\x03\x00\x02\x02\x28",
-    "application data too early": b"\x17\x03\x03\x00\x05hello",
-    "a flood of empty records": b"\x16\x03\x03\x00\x00" * 10_000,
-    "a handshake message of 16 MB": b"\x16\x03\x03\x40\x00\x02\xff\xff\xff" + b"x" * (0x4000 - 4),
-    "noise": bytes(range(256)) * 64,
-}
 
 
 @pytest.mark.parametrize("kind", GARBAGE)

@@ -16,6 +16,7 @@ from tests.support.peer import Conn, ScriptedPeer
 from tests.support.tls import CertificateAuthority
 from tests.support.tls13 import Written
 from tests.support.tls_peers import HELLO, drop_the_rest, hello
+from tests.support.tls_rows import FRAMED, UNTIL_CLOSE
 from tests.support.worlds import World
 
 # P50: truncation
@@ -31,13 +32,6 @@ def ending(conn: Conn, response: bytes, end: str) -> None:
     else:
         conn.fin()
         drop_the_rest(conn)
-
-
-UNTIL_CLOSE = {
-    "HTTP/1.1": b"HTTP/1.1 200 OK\r\n\r\nsome of it",
-    "HTTP/1.1 without a byte": b"HTTP/1.1 200 OK\r\n\r\n",
-    "HTTP/1.0": b"HTTP/1.0 200 OK\r\n\r\nsome of it",
-}
 
 
 @pytest.mark.parametrize("kind", UNTIL_CLOSE)
@@ -85,14 +79,6 @@ async def test_p50_with_close_notify_such_a_body_is_complete(
         expected = UNTIL_CLOSE[kind].partition(b"\r\n\r\n")[2]
         assert (await http.request("GET", peer.url)).body == expected
         assert http.connections == []
-
-
-FRAMED = {
-    "content-length": b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello",
-    "chunked": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
-    "announced close": b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 5\r\n\r\nhello",
-    "HTTP/1.0": b"HTTP/1.0 200 OK\r\ncontent-length: 5\r\n\r\nhello",
-}
 
 
 @pytest.mark.parametrize("end", ["FIN", "RST"])

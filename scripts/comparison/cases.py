@@ -16,13 +16,13 @@ class Case:
     Args:
         id: of the row of tests that it is.
         row: of the project's list of faults that it belongs to; its own id where that list has none.
-        play: drives a client against the peer, and says what came of it.
+        play: drives a client against the peer, and says what came of it; None where the client cannot be measured.
         kind: what a client has to be capable of.
     """
 
     id: str
     row: str
-    play: Callable[[Driver], str]
+    play: Callable[[Driver], str | None]
     kind: str = HTTP11
 
     def __str__(self) -> str:

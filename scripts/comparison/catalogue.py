@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from . import http2, http11
+from . import codings, http2, http11, proxies, reuse, tls
 
-CASES = [*http11.cases(), *http2.cases()]
+CASES = [*http11.cases(), *reuse.cases(), *tls.cases(), *proxies.cases(), *codings.cases(), *http2.cases()]

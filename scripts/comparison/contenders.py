@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 HTTP11 = "HTTP/1.1"
 HTTP2 = "HTTP/2"
-PROXY = "HTTP proxies"
+PROXIES = "HTTP proxies"
+TLS = "TLS"
+CODINGS = "content codings"
 
 
 @dataclass(frozen=True)
@@ -21,21 +23,23 @@ class Contender:
 
     module: str
     title: str
-    can: frozenset[str] = frozenset({HTTP11})
+    can: frozenset[str]
 
 
-_BOTH = frozenset({HTTP11, HTTP2})
+_HTTP11 = frozenset({HTTP11, TLS, PROXIES})
+_BOTH = _HTTP11 | {HTTP2}
+_CODINGS = frozenset({CODINGS})
 
 CONTENDERS = (
-    Contender("ours", "httpcore", _BOTH),
-    Contender("aiohttp", "aiohttp"),
-    Contender("curl_cffi", "curl_cffi", _BOTH),
-    Contender("http_client", "http.client"),
+    Contender("ours", "httpcore", _BOTH | _CODINGS),
+    Contender("aiohttp", "aiohttp", _HTTP11 | _CODINGS),
+    Contender("curl_cffi", "curl_cffi", _BOTH | _CODINGS),
+    Contender("http_client", "http.client", frozenset({HTTP11, TLS})),
     Contender("httpcore1", "httpcore 1.x", _BOTH),
     Contender("httpcore2", "httpcore2", _BOTH),
-    Contender("httpx", "httpx", _BOTH),
-    Contender("pycurl", "pycurl", _BOTH),
-    Contender("pyreqwest", "pyreqwest", _BOTH),
-    Contender("requests", "requests"),
-    Contender("urllib3", "urllib3"),
+    Contender("httpx", "httpx", _BOTH | _CODINGS),
+    Contender("pycurl", "pycurl", _BOTH | _CODINGS),
+    Contender("pyreqwest", "pyreqwest", _BOTH | _CODINGS),
+    Contender("requests", "requests", _HTTP11 | _CODINGS),
+    Contender("urllib3", "urllib3", _HTTP11 | _CODINGS),
 )

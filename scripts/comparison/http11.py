@@ -13,13 +13,12 @@ from dataclasses import replace
 from functools import partial
 
 from tests.support.http11_rows import BAD, GOOD, Row
-from tests.support.invariants import serve
 from tests.support.peer import Conn, ScriptedPeer
 
 from .cases import Case
 from .driver import Driver
 from .faults import row_of
-from .judging import Delivered, of_response, of_what_follows, together
+from .judging import Rule, of_response, of_what_follows, together
 from .messages import LONG_TIMEOUT, TIMEOUT, Ask, Reply, Setup
 
 _CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -39,11 +38,19 @@ _LARGER = {
 }
 """Beyond every limit, by the id of the case."""
 
-_CUT_OFF = ("b_cl_20_", "b_ck_big_", "tls", "http2")
-"""What a client may wait for the rest of: the peer ends the connection, and an error is due then."""
+_AT_ONCE = re.compile(r"c_09_\d|b_ck_big_\d")
+"""What is to be refused without waiting for the rest. Elsewhere the peer ends the connection, and is refused then, but
+for what may be taken for a whole response."""
 
-_LIMITS = {"c_line_60k", "c_head_250k", "c_count_500", "c_st_reason_60k", "d_1xx_100", "b_tr_100", "b_ck_ext_fair"}
-"""Within our limits, and maybe beyond those of others."""
+_MAY_REFUSE = {
+    # Within our limits, and maybe beyond those of others.
+    "c_line_60k", "c_head_250k", "c_count_500", "c_st_reason_60k", "d_1xx_100", "b_tr_100", "b_ck_ext_fair",
+    # RFC 9112, 6.1: its framing is faulty. Trailers of this kind may be rejected.
+    "b_te_10", "b_tr_framing",
+    # Two locations are the error of whoever goes there.
+    "c_dup_hdr",
+}  # fmt: skip
+"""What need not be delivered."""
 
 _CHOICES: dict[str, tuple[int, bytes]] = {
     # RFC 9110, 8.6: the same number more than once may be taken for that number.
@@ -81,21 +88,24 @@ _NO_FIELD = re.compile(r"c_fold_\d|c_cr_1")
 def cases() -> Iterator[Case]:
     for row in GOOD:
         if row.method != b"CONNECT" and row.status != 101:
-            yield Case(row.id, row_of(row.id), partial(_play, row, _as_it_is(row), row.id in _LIMITS))
+            rule = Rule(_as_it_is(row), row.id in _MAY_REFUSE, is_bad=False)
+            yield Case(row.id, row_of(row.id), partial(_play, row, rule))
     for row in map(_fair, BAD):
-        yield Case(row.id, row_of(row.id), partial(_play, row, _choice(row), True))
+        yield Case(row.id, row_of(row.id), partial(_play, row, Rule(_choice(row), may_refuse=True)))
 
 
 def _fair(row: Row) -> Row:
-    ends = row.ends or row.id.startswith(_CUT_OFF) or _choice_of(row.id) == (200, _CODED)
-    return replace(row, wire=_LARGER.get(row.id, row.wire), ends=ends)
+    choice = _choice_of(row.id)
+    is_whole = choice is not None and choice[1] != _CODED
+    is_awaited = not (is_whole or row.id in _LARGER or _AT_ONCE.fullmatch(row.id))
+    return replace(row, wire=_LARGER.get(row.id, row.wire), ends=row.ends or is_awaited)
 
 
-def _as_it_is(row: Row) -> Delivered:
+def _as_it_is(row: Row) -> Callable[[Reply], bool]:
     return lambda reply: (reply.status, reply.body) == (row.status, row.body)
 
 
-def _choice(row: Row) -> Delivered | None:
+def _choice(row: Row) -> Callable[[Reply], bool] | None:
     choice = _choice_of(row.id)
     if choice is None:
         return None
@@ -112,23 +122,27 @@ def _is_safe(id: str, reply: Reply) -> bool:
     return not any(re.search(r"[\r\n\0]", name + value) for name, value in reply.headers)
 
 
-def _play(row: Row, meant: Delivered | None, may_refuse: bool, client: Driver) -> str:
+def _play(row: Row, rule: Rule, client: Driver) -> str:
     headers = (("connection", "upgrade"), ("upgrade", "x")) if row.may_upgrade else ()
     with ScriptedPeer(_script(row), expect_disconnect=True) as peer:
         client.open(Setup(timeout=LONG_TIMEOUT if row.is_large else TIMEOUT))
         first = client.request(Ask(row.method.decode(), peer.url, headers))
-        outcome = together(of_response(first, meant, may_refuse), of_what_follows(client, peer))
+        outcome = together(of_response(first, rule), of_what_follows(client, peer))
         client.close()
     return outcome
 
 
 def _script(row: Row) -> Callable[[Conn], None]:
+    """The row for whoever asks for `/`, and his target for everybody else."""
+
     def script(conn: Conn) -> None:
-        if conn.index == 0:
-            conn.read_request()
+        while True:
+            request = conn.read_request()
+            if request.target != b"/":
+                conn.respond(body=request.target)
+                continue
             conn.send(row.wire)
             if row.ends:
                 conn.fin()
-        serve(conn)
 
     return script

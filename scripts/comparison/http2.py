@@ -9,27 +9,27 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 
 from tests.support.http2_peer import (
     Code,
     Disconnected,
+    Frame,
     GoAwayFrame,
     HTTP2Conn,
     HTTP2Peer,
     PingFrame,
     RstStreamFrame,
     Setting,
-    serve,
 )
 from tests.support.http2_rows import CONNECTION_ERRORS, FLOODS, HARMLESS, STREAM_ERRORS, Row
+from tests.support.http2_rules import BadFrame, ClientRules
 
 from .cases import Case
 from .contenders import HTTP2
-from .driver import Crash, Driver, Hang
+from .driver import Crash, Driver, Hang, Outcome
 from .faults import row_of
-from .judging import PASS, of_end, of_response, of_what_follows, together
+from .judging import PASS, Rule, of_end, of_response, of_what_follows, together
 from .messages import LONG_TIMEOUT, TIMEOUT, Ask, Failure, Reply, Setup
 
 _BEARABLE = {
@@ -38,38 +38,43 @@ _BEARABLE = {
 }  # fmt: skip
 """Frames that ask for nothing, or for little."""
 
+_MUCH = [*FLOODS, *(row for row in STREAM_ERRORS if row.id == "f_1xx_flood")]
 # Without it httpcore 1.x opens one stream at a time, and would be measured in no row.
 _SETTINGS = {Setting.MAX_CONCURRENT_STREAMS: 100}
 _FIRST, _SECOND, _OWN = b"first, ", b"second", b"fine"
+# For a victim that comes on another connection: its client has given up the first, and not its request.
+_AGAIN = b"again"
 # For the client to have told us, or itself, of what it saw before it answered to a PING.
 _SETTLING = 1.0
 
 
 def cases() -> Iterator[Case]:
+    ends, bears = Rule(None, may_refuse=True), Rule(_own, may_refuse=True)
+    harmless = Rule(_own, may_refuse=False, is_bad=False)
     for row in CONNECTION_ERRORS:
-        yield Case(row.id, row_of(row.id), partial(_play, row, _Rule(ends_connection=True)), HTTP2)
+        yield _case(row, ends, is_all_lost=True)
     for row in STREAM_ERRORS:
-        yield Case(row.id, row_of(row.id), partial(_play, row, _Rule()), HTTP2)
+        yield _case(row, ends)
     for row in FLOODS:
-        rule = _Rule(ends_connection=True, may_bear=row.id in _BEARABLE)
-        yield Case(row.id, row_of(row.id), partial(_play, row, rule), HTTP2)
+        yield _case(row, bears if row.id in _BEARABLE else ends, is_all_lost=True)
     for row in HARMLESS:
-        yield Case(row.id, row_of(row.id), partial(_play, row, _Rule(may_bear=True, may_refuse=False)), HTTP2)
+        yield _case(row, harmless)
 
 
-@dataclass(frozen=True)
-class _Rule:
-    """What a row asks for.
+def _case(row: Row, rule: Rule, is_all_lost: bool = False) -> Case:
+    return Case(row.id, row_of(row.id), partial(_play, row, rule, is_all_lost), HTTP2)
 
-    Args:
-        may_refuse: whether the victim may fail.
-        may_bear: whether it may be answered.
-        ends_connection: whether the sibling may fail with it.
-    """
 
-    may_refuse: bool = True
-    may_bear: bool = False
-    ends_connection: bool = False
+def _own(reply: Reply) -> bool:
+    return (reply.status, reply.body) == (200, _OWN)
+
+
+class _AnyRules(ClientRules):
+    """Those of a client that may break them: what it did wrong besides is not the row's."""
+
+    def received(self, frame: Frame) -> None:
+        with contextlib.suppress(BadFrame):
+            super().received(frame)
 
 
 class _Stage:
@@ -81,7 +86,7 @@ class _Stage:
         is_borne: whether the client went on as if nothing had been wrong.
     """
 
-    def __init__(self, row: Row, rule: _Rule) -> None:
+    def __init__(self, row: Row, rule: Rule) -> None:
         self._row = row
         self._rule = rule
         self.is_reached = threading.Event()
@@ -89,9 +94,13 @@ class _Stage:
         self.is_borne = False
 
     def script(self, conn: HTTP2Conn) -> None:
+        conn.rules = _AnyRules()
         if conn.index == 0:
             self._begin(conn)
-        serve(conn)
+        while True:
+            request = conn.read_request()
+            is_sent_again = request.target == b"/victim"
+            conn.respond(request.stream_id, body=_AGAIN if is_sent_again else request.target)
 
     def _begin(self, conn: HTTP2Conn) -> None:
         sibling = conn.read_request().stream_id
@@ -108,7 +117,7 @@ class _Stage:
         conn.send_data(sibling, _SECOND, end_stream=True)
 
     def _go_on(self, conn: HTTP2Conn, victim: int) -> None:
-        if self._rule.may_bear:
+        if self._rule.meant is not None:
             conn.respond(victim, body=_OWN)
         elif not self._row.is_over and not self.is_answered.wait(_SETTLING):
             self.is_borne = True
@@ -132,10 +141,10 @@ def _is_refused(conn: HTTP2Conn, victim: int) -> bool:
     return False
 
 
-def _play(row: Row, rule: _Rule, client: Driver) -> str:
+def _play(row: Row, rule: Rule, is_all_lost: bool, client: Driver) -> str:
     stage = _Stage(row, rule)
     with HTTP2Peer(stage.script, settings=_SETTINGS, expect_disconnect=True, ends_in_order=False) as peer:
-        client.open(Setup(is_http2=True, timeout=LONG_TIMEOUT if row in FLOODS else TIMEOUT))
+        client.open(Setup(is_http2=True, timeout=LONG_TIMEOUT if row in _MUCH else TIMEOUT))
         begun = client.begin(peer.origin + "/sibling")
         if begun != _FIRST:
             raise RuntimeError(f"{client.name} has no sibling in {row.id}, but {begun!r}")
@@ -143,25 +152,25 @@ def _play(row: Row, rule: _Rule, client: Driver) -> str:
         stage.is_answered.set()
         if not stage.is_reached.is_set():
             raise RuntimeError(f"{client.name} did not send the victim of {row.id} beside its sibling: {answer}")
-        victim = of_response(answer, _own if rule.may_bear else None, rule.may_refuse)
-        if victim == PASS and stage.is_borne:
-            victim = "accepts"
-        sibling = _of_sibling(client.rest(), rule) if client.is_alive else PASS
+        victim = _of_victim(answer, rule, stage)
+        sibling = _of_sibling(client.rest(), is_all_lost) if client.is_alive else PASS
         outcome = together(victim, sibling, of_what_follows(client, peer))
         client.close()
     return outcome
 
 
-def _own(reply: Reply) -> bool:
-    return (reply.status, reply.body) == (200, _OWN)
+def _of_victim(answer: Outcome, rule: Rule, stage: _Stage) -> str:
+    if isinstance(answer, Reply) and answer.body == _AGAIN and rule.may_refuse:
+        return PASS
+    return "accepts" if stage.is_borne and isinstance(answer, Failure) else of_response(answer, rule)
 
 
-def _of_sibling(rest: bytes | Failure | Hang | Crash, rule: _Rule) -> str:
+def _of_sibling(rest: bytes | Failure | Hang | Crash, is_all_lost: bool) -> str:
     match rest:
         case bytes():
             return PASS if rest == _SECOND else "cuts the sibling off"
         case Failure(is_own=False):
             return f"wrong error type ({rest.kind})"
         case Failure():
-            return PASS if rule.ends_connection else "loses the sibling"
+            return PASS if is_all_lost else "loses the sibling"
     return f"{of_end(rest)} at the sibling"

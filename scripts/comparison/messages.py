@@ -21,12 +21,14 @@ class Setup:
         ca: the file with the certificate that TLS is verified against.
         proxy: the URL of a proxy that everything goes through.
         timeout: seconds for a request, in total or, where a client has no such timeout, for each read.
+        decodes: whether content codings are to be undone, where a client does that only when it is told.
     """
 
     is_http2: bool = False
     ca: str | None = None
     proxy: str | None = None
     timeout: float = TIMEOUT
+    decodes: bool = False
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,8 @@ class _Transfer:
         handle.setopt(pycurl.HEADERFUNCTION, self._take_line)
         handle.setopt(pycurl.WRITEFUNCTION, self.body.extend)
         handle.setopt(pycurl.HTTPHEADER, [f"{name}: {value}" for name, value in ask.headers])
+        if setup.decodes:
+            handle.setopt(pycurl.ACCEPT_ENCODING, "")
         if setup.ca:
             handle.setopt(pycurl.CAINFO, setup.ca)
         if ask.body is not None:

@@ -38,10 +38,18 @@ class _Client:
         if ask.body is not None:
             building = building.body_bytes(ask.body)
         response = await building.build().send()
-        return Reply(response.status, tuple(response.headers.items()), bytes(await response.bytes()))
+        body = bytes(await response.bytes())
+        try:
+            headers = tuple(response.headers.items())
+        except ValueError:
+            # It gives out no header that is not ASCII; that is no word about the response.
+            headers = ()
+        return Reply(response.status, headers, body)
 
     async def begin(self, url: str) -> bytes:
-        self._response = await self._stack.enter_async_context(self._client.get(url).build_streamed())
+        self._response = await self._stack.enter_async_context(
+            self._client.get(url).streamed_read_buffer_limit(0).build_streamed()
+        )
         return bytes(await self._response.body_reader.read_chunk())
 
     async def rest(self) -> bytes:

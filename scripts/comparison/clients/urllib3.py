@@ -18,11 +18,18 @@ def is_own(exc: BaseException) -> bool:
 
 class _Client:
     def __init__(self, setup: Setup) -> None:
-        options = {"maxsize": 1, "block": True, "retries": False, "timeout": setup.timeout, "ca_certs": setup.ca}
+        options = {
+            "headers": urllib3.make_headers(accept_encoding=setup.decodes or None),
+            "maxsize": 1,
+            "block": True,
+            "retries": False,
+            "timeout": setup.timeout,
+            "ca_certs": setup.ca,
+        }
         self._pool = urllib3.ProxyManager(setup.proxy, **options) if setup.proxy else urllib3.PoolManager(**options)
 
     def request(self, ask: Ask) -> Reply:
-        response = self._pool.request(ask.method, ask.url, headers=dict(ask.headers), body=ask.body)
+        response = self._pool.request(ask.method, ask.url, headers=dict(ask.headers) or None, body=ask.body)
         return Reply(response.status, tuple(response.headers.iteritems()), response.data)
 
     def begin(self, url: str) -> bytes:
