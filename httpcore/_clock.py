@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from ._config import Timeout
 from ._errors import HTTPCoreError, TimeoutException, TotalTimeout
-from ._headers import NO_HEADERS, Headers, without_secrets
+from ._headers import NO_HEADERS, Headers, hide_secrets
 
 __all__ = ["EARLY", "Clock"]
 
@@ -57,8 +57,7 @@ class Clock:
 
         Returns: a `TotalTimeout` to be raised from it, where it was the total that passed.
         """
-        if exc.args and isinstance(exc.args[0], str):
-            exc.args = (without_secrets(exc.args[0], self._headers), *exc.args[1:])
+        hide_secrets(exc, self._headers)
         context = f"{self.phase}, {peer}, after {self.now() - self.started:.3f} s"
         if isinstance(exc, TimeoutException) and not isinstance(exc, TotalTimeout) and self.is_over:
             total = TotalTimeout(f"the total timeout of {self.timeout.total:g} s passed")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from ._errors import LocalProtocolError
+from ._errors import HTTPCoreError, LocalProtocolError
 
 __all__ = ["NO_HEADERS", "HeaderTypes", "Headers", "encode_headers"]
 
@@ -77,6 +77,12 @@ def without_secrets(text: str, headers: Headers) -> str:
                 if len(word) >= _LEAST_SECRET:
                     text = _without(text, word)
     return text
+
+
+def hide_secrets(error: HTTPCoreError, headers: Headers) -> None:
+    """Take them out of its message."""
+    if error.args and isinstance(error.args[0], str):
+        error.args = (without_secrets(error.args[0], headers), *error.args[1:])
 
 
 def _without(text: str, word: str) -> str:

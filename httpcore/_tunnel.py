@@ -21,7 +21,7 @@ from ._errors import (
     RemoteProtocolError,
     TimeoutException,
 )
-from ._headers import Pair, encode_headers
+from ._headers import Pair, encode_headers, hide_secrets
 from ._proxy import Proxy
 from ._request import InformationalCallback, Request
 from ._socks import handshake
@@ -132,13 +132,18 @@ async def ask(
     answer: Sequence[Pair] = ()
     for tries_left in reversed(range(_MAX_TRIES)):
         asked = request.forwarded(proxy.headers_for(request.headers, answer))
-        head = await carrier.exchange(asked, clock, on_informational)
+        try:
+            head = await carrier.exchange(asked, clock, on_informational)
+        except HTTPCoreError as exc:
+            hide_secrets(exc, asked.headers)
+            raise
         is_challenge = head.status_code == 407
         if not (is_challenge or (makes_tunnel and not 200 <= head.status_code < 300)):
             return carrier, head
         error: ProxyError | None = None
         try:
             error = await _refusal(request, head, carrier, proxy, clock)
+            hide_secrets(error, asked.headers)
             error.request_sent = not makes_tunnel
             can_try = tries_left and carrier.is_reusable and (request.body is None or request.body.is_replayable)
             found = await _answer(error, proxy, backend, clock) if is_challenge and can_try else None

@@ -20,12 +20,13 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 import httpcore
+from httpcore import ProxyError
 from httpcore._backends import make_backend
 from httpcore._streams import Address
 from httpcore.testing import Fault, Faults
 from tests.support.http2_peer import Code, HTTP2Conn, HTTP2Peer, http2_context
 from tests.support.peer import Conn, ScriptedPeer
-from tests.support.scripted_proxies import FORWARD, KINDS, SOCKS, SOCKS_IN_CLEAR, Kind, ProxyPeers
+from tests.support.scripted_proxies import FORWARD, KINDS, SOCKS, SOCKS_IN_CLEAR, TLS_IN_TLS, TUNNEL, Kind, ProxyPeers
 from tests.support.scripted_socks import accept
 from tests.support.secrets import PROXY, Secrets, watched
 from tests.support.stories import failure
@@ -141,7 +142,9 @@ def listening(
     backend = world.backend if backend is None else backend
     with watched(world, *EVERYTHING, backend=sent.over(backend), **options) as (http, seen):
         yield http, seen
-        assert_unpickled(*(thing for thing in seen if isinstance(thing, BaseException)), http.stats(), http.connections)
+        # A ProxyError has what the proxy answered, for who asks it.
+        errors = [each for each in seen if isinstance(each, BaseException) and not isinstance(each, ProxyError)]
+        assert_unpickled(*errors, http.stats(), http.connections)
     sent.assert_unseen(NOWHERE, ANSWERED)
 
 
@@ -281,6 +284,35 @@ async def test_i9_a_failure_at_any_step_through_a_proxy_shows_no_secret(
             return error
 
         await fail_at_every_step(once, fault)
+
+
+BAD_REFUSALS = {
+    "as the reason": b"HTTP/1.1 407 %s\r\ncontent-length: 0\r\n\r\n",
+    "instead of a status": b"HTTP/1.1 %s\r\n\r\n",
+    "in a bad header": b"HTTP/1.1 407 X\r\nx-echo: %s\x01\r\n\r\n",
+}
+
+
+@three_worlds
+@pytest.mark.parametrize("where", BAD_REFUSALS)
+@pytest.mark.parametrize("kind", [FORWARD, TUNNEL, TLS_IN_TLS], ids=str)
+async def test_i9_what_a_proxy_says_back_is_not_repeated(
+    world: World, ca: CertificateAuthority, kind: Kind, where: str
+) -> None:
+    credentials = b64encode(":".join(PROXY.auth).encode())
+
+    def script(conn: Conn) -> None:
+        request = conn.read_request()
+        assert request.header(b"proxy-authorization") == b"Basic " + credentials
+        conn.send(BAD_REFUSALS[where].replace(b"%s", credentials))
+
+    with ProxyPeers(kind, ca, script, expect_disconnect=True) as peers:
+        proxy = peers.via(auth=PROXY.auth)
+        with listening(world, Sent(), proxy=proxy, ssl=ca.client_context()) as (http, seen):
+            error = await failure(http.request("GET", peers.origin))
+            assert error is not None
+            seen.append(error)
+            await http.aclose()
 
 
 # Redirects, which are the caller's to follow
