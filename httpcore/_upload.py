@@ -13,7 +13,15 @@ from ._headers import Pair
 from ._request import Request
 from ._streams import Backend
 
-__all__ = ["CONTINUE_SECONDS", "LAST_WORDS_SECONDS", "PARTS_IN_A_ROW", "SMALL_BODY", "BodyFraming", "Upload"]
+__all__ = [
+    "CONTINUE_SECONDS",
+    "LARGEST_PART",
+    "LAST_WORDS_SECONDS",
+    "PARTS_IN_A_ROW",
+    "SMALL_BODY",
+    "BodyFraming",
+    "Upload",
+]
 
 # A body up to this size goes out with its head in one write.
 SMALL_BODY = 64 * 1024
@@ -24,7 +32,7 @@ LAST_WORDS_SECONDS = 1.0
 # Small parts seldom have to wait for anything: after so many of them the event loop gets its turn all the same.
 PARTS_IN_A_ROW = 16
 # A body in one piece is sent in parts of this size, with an ear for the peer between them.
-_SEND = 256 * 1024
+LARGEST_PART = 256 * 1024
 
 
 class BodyFraming(Protocol):
@@ -93,10 +101,10 @@ class Upload:
         """Large parts are cut, so that the peer is listened to between the pieces and none is held twice."""
         if self._rest is None:
             part = await self._reader.read()
-            if part is None or len(part) <= _SEND:
+            if part is None or len(part) <= LARGEST_PART:
                 return part
             self._rest = memoryview(part)
-        piece, rest = self._rest[:_SEND], self._rest[_SEND:]
+        piece, rest = self._rest[:LARGEST_PART], self._rest[LARGEST_PART:]
         self._rest = rest if rest else None
         return bytes(piece)
 

@@ -1,6 +1,7 @@
 // The helper thread of blocking code that cannot wait for promises: it fetches, and hands over through shared memory,
 // on which the other side waits. See worker.py, which has the other half of the protocol.
 //
+// The body of a request comes in memory of its own, whole or a part at a time.
 // Memory: Int32 [state, length, taken, unused], then bytes. A state is what the bytes are; MORE says that they go on.
 // This side writes where the state is EMPTY, and the other sets it to EMPTY when it has taken the bytes. `store` and
 // `notify` are two steps, so that a late `notify` may wake a later wait: both sides look again in a loop.
@@ -10,14 +11,16 @@ const EMPTY = 0, HEAD = 1, PART = 2, END = 3, ERROR = 4, WANTED = 5, MORE = 16;
 const calls = new Map();
 
 class Call {
-  constructor({ memory, url, init, streams }) {
+  constructor({ memory, url, init, content, part }) {
     this.state = new Int32Array(memory, 0, 4);
     this.bytes = new Uint8Array(memory, 16);
     this.controller = new AbortController();
     this.url = url;
     this.init = { ...init, signal: this.controller.signal };
     this.turn = Promise.resolve();
-    if (streams) {
+    if (content) this.init.body = copy(content); // fetch takes no shared memory
+    if (part) {
+      this.part = part;
       this.init.body = new ReadableStream({ pull: (sink) => this.pull(sink) }, { highWaterMark: 0 });
       this.init.duplex = "half";
     }
@@ -66,8 +69,8 @@ class Call {
   async pull(sink) {
     const answer = new Promise((resolve) => (this.answer = resolve));
     await this.put(WANTED, new Uint8Array(0));
-    const part = await answer;
-    if (part) sink.enqueue(part);
+    const length = await answer;
+    if (length) sink.enqueue(copy(this.part, length));
     else sink.close();
   }
 
@@ -76,6 +79,10 @@ class Call {
     Atomics.store(this.state, 0, EMPTY);
     Atomics.notify(this.state, 0);
   }
+}
+
+function copy(memory, length) {
+  return new Uint8Array(memory, 0, length).slice();
 }
 
 function encode(value) {
@@ -89,7 +96,7 @@ const ACTIONS = {
     calls.set(message.id, call);
     call.run().finally(() => calls.delete(message.id));
   },
-  body: ({ id, part }) => calls.get(id)?.answer(part),
+  body: ({ id, length }) => calls.get(id)?.answer(length),
   abort: ({ id }) => calls.get(id)?.abort(),
 };
 
