@@ -100,6 +100,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Swept(config))
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    from tests.support.sharing import Sharing
+
+    return Sharing(config, log)
+
+
 def pytest_collection_finish() -> None:
     open_what_stays()
     # What was imported stays anyway. Left out of the collections after each test, it costs them nothing.

@@ -23,7 +23,15 @@ from tests.support.http2_peer import HTTP2Conn, HTTP2Peer, HTTP2Req
 from tests.support.peer import ScriptedPeer
 from tests.support.pyodide import behaviours, matrix
 from tests.support.pyodide.capabilities import ASYNC, BLOCKING, ROWS
-from tests.support.pyodide.runtimes import Runtime, build_wheel, commands, packed, start_runtime
+from tests.support.pyodide.runtimes import (
+    START_LIMIT,
+    START_SECONDS,
+    Runtime,
+    build_wheel,
+    commands,
+    packed,
+    start_runtime,
+)
 from tests.support.servers import Server
 from tests.support.tls import CertificateAuthority
 
@@ -81,7 +89,9 @@ class Runtimes:
         expected, said = _ways(name, place)[entry], []
         deadline = time.monotonic() + _HELPER_SECONDS
         while True:
-            sent_by, warnings = runtime.run("prepare", entry, place=place, server=self._server.http, seconds=200)
+            sent_by, warnings = runtime.run(
+                "prepare", entry, place=place, server=self._server.http, seconds=START_SECONDS
+            )
             said += warnings
             if sent_by == expected:
                 return said
@@ -130,7 +140,7 @@ def _cases(prefix: str | tuple[str, ...]) -> Iterator[object]:
                 yield pytest.param(name, place, entry, behaviour, id=label, marks=_marks(name))
 
 
-@pytest.mark.time_limit(390)  # the first test of a runtime starts it
+@pytest.mark.time_limit(START_LIMIT)  # the first test of a runtime starts it
 @pytest.mark.parametrize(("name", "place", "entry", "behaviour"), list(_cases("a_promise_")))
 def test_under_pyodide(
     name: str, place: str, entry: str, behaviour: str, runtimes: Runtimes, uvicorn_server: Server
@@ -143,7 +153,7 @@ def _columns() -> Iterator[object]:
         yield pytest.param(name, place, column, id="-".join(filter(None, (name, place))), marks=_marks(name))
 
 
-@pytest.mark.time_limit(390)
+@pytest.mark.time_limit(START_LIMIT)
 @pytest.mark.parametrize(("name", "place", "column"), list(_columns()))
 def test_the_matrix_in_the_docs_is_what_is_observed(
     name: str,
@@ -174,7 +184,7 @@ def test_the_matrix_in_the_docs_is_what_is_observed(
     matrix.check(column, cells)
 
 
-@pytest.mark.time_limit(390)
+@pytest.mark.time_limit(START_LIMIT)
 @pytest.mark.parametrize(
     ("name", "entry"),
     [pytest.param("node", "blocking", marks=_marks("node")), pytest.param("node-jspi", "jspi", marks=_marks("node"))],
@@ -186,7 +196,7 @@ def test_p64_ctrl_c_ends_a_blocking_request_and_the_server_sees_it(
     runtime.run("an_interrupt_arrives", entry, interrupt_after=500, server=uvicorn_server.http)
 
 
-@pytest.mark.time_limit(390)
+@pytest.mark.time_limit(START_LIMIT)
 @pytest.mark.parametrize("name", [pytest.param("chromium", marks=_marks("chromium"))])
 def test_blocking_code_on_the_main_thread_of_a_page_is_told_its_limits_once(name: str, runtimes: Runtimes) -> None:
     runtimes.get(name, "main", "blocking")
@@ -201,7 +211,7 @@ def test_blocking_code_on_the_main_thread_of_a_page_is_told_its_limits_once(name
 _OVER_TLS = ("over_tls_a_body", "over_tls_bodies", "over_tls_the_runtime")
 
 
-@pytest.mark.time_limit(390)
+@pytest.mark.time_limit(START_LIMIT)
 @pytest.mark.parametrize(("name", "place", "entry", "behaviour"), list(_cases(_OVER_TLS)))
 def test_over_tls(
     name: str,
@@ -218,7 +228,7 @@ def test_over_tls(
     assert all(logs.count(f"POST /upload/{key} ") <= 1 for key in keys or ()), logs[-3000:]
 
 
-@pytest.mark.time_limit(390)
+@pytest.mark.time_limit(START_LIMIT)
 @pytest.mark.parametrize(("name", "place", "entry", "behaviour"), list(_cases("over_tls_an_unknown")))
 def test_over_tls_to_a_stranger(
     name: str, place: str, entry: str, behaviour: str, runtimes: Runtimes, ca: CertificateAuthority
@@ -247,7 +257,7 @@ def _scripted(ca: CertificateAuthority, on_upload: Callable[[HTTP2Conn, HTTP2Req
         yield f"https://127.0.0.1:{peer.port}"
 
 
-@pytest.mark.time_limit(390)
+@pytest.mark.time_limit(START_LIMIT)
 @pytest.mark.parametrize(("name", "place", "entry", "behaviour"), list(_cases("over_http2_what_is_reset")))
 def test_over_http2_what_was_sent_is_not_sent_again(
     name: str, place: str, entry: str, behaviour: str, runtimes: Runtimes, ca: CertificateAuthority
@@ -265,7 +275,7 @@ def test_over_http2_what_was_sent_is_not_sent_again(
     assert len(heads) == 1
 
 
-@pytest.mark.time_limit(390)
+@pytest.mark.time_limit(START_LIMIT)
 @pytest.mark.parametrize(("name", "place", "entry", "behaviour"), list(_cases("over_http2_a_server_that_takes")))
 def test_over_http2_a_server_that_takes_nothing_holds_the_body(
     name: str, place: str, entry: str, behaviour: str, runtimes: Runtimes, ca: CertificateAuthority
@@ -275,7 +285,7 @@ def test_over_http2_a_server_that_takes_nothing_holds_the_body(
         runtime.run(behaviour, entry, place=place, server=server)
 
 
-@pytest.mark.time_limit(390)
+@pytest.mark.time_limit(START_LIMIT)
 @pytest.mark.parametrize(("name", "place", "entry", "behaviour"), list(_cases("what_never_connects")))
 def test_what_never_connects(
     name: str, place: str, entry: str, behaviour: str, runtimes: Runtimes, black_hole: tuple[str, int]

@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.http_proxies import RealProxy, Squid
 from tests.support.peer import Conn, ScriptedPeer
-from tests.support.pyodide.runtimes import Runtime, build_wheel, commands, packed, start_runtime
+from tests.support.pyodide.runtimes import START_LIMIT, Runtime, build_wheel, commands, packed, start_runtime
 from tests.support.servers import Server
 from tests.support.tls import CertificateAuthority
 
@@ -52,7 +52,10 @@ def runtimes(tmp_path_factory: pytest.TempPathFactory, ca: CertificateAuthority)
         yield Runtimes(stack, tmp_path_factory.mktemp("sockets"), ca)
 
 
-pytestmark = pytest.mark.time_limit(150)  # the first test of a runtime starts it
+pytestmark = [
+    pytest.mark.time_limit(START_LIMIT),  # the first test of a runtime starts it
+    pytest.mark.xdist_group("sockets of Node"),  # which starts but once
+]
 everywhere = pytest.mark.parametrize(("name", "entry"), _CASES)
 
 

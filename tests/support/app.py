@@ -15,13 +15,13 @@
 | `/redirect?to=/headers&status=302` | that status, and elsewhere |
 | `/cookies` | two Set-Cookie |
 | `/truncated?length=100` | ten bytes of a body that was to be longer, and the end of the connection |
-| `/hang?note=key&begin=1` | nothing, or the first part of a body, until the client goes away |
+| `/hang?note=key&begin=1` | nothing, or the first part of a body, until the client goes away; notes `came-key` |
 | `/gate?note=key&begin=1&seconds=20` | `begun` if asked, then `opened` after `/open/key`, or `late`; notes `came-key` |
 | `/open/{key}` | `hello`, and opens a `/gate` |
 | `/outcome/{key}` | how a `/gate` has ended: `opened`, `late`, or `gone`, which is what the client was |
 | `/meet?note=key&count=5` | `met` as soon as that many are there, or `late` |
 | `/take?note=key` | the length of the request's body; notes its first part |
-| `/noted/{key}` | `yes` when a client has gone away from `/hang`, or a part has come to `/take`; `no` after a while |
+| `/noted/{key}?seconds=30` | `yes` when a client has gone away from `/hang`, or a part has come to `/take`; or `no` |
 | `/no-cors/{path}` | as without it, but no page of another origin may read it; all else allows that |
 | `/headers` | JSON: method, path, query, HTTP version, client, and the headers as the server saw them, in order |
 """
@@ -64,7 +64,7 @@ CORS = (
     (b"access-control-allow-methods", b"*"),
     (b"access-control-expose-headers", b"*"),
 )
-_NOTED_SECONDS = 10.0
+_NOTED_SECONDS = 30.0
 _noted: dict[str, asyncio.Event] = {}
 _sent: dict[str, int] = {}
 
@@ -199,11 +199,13 @@ async def truncated(exchange: Exchange) -> None:
 
 
 async def hang(exchange: Exchange) -> None:
+    key = exchange.query.get("note", "")
+    _note(f"came-{key}").set()
     if "begin" in exchange.query:
         await exchange.start()
         await exchange.part(b"begun")
     await exchange.gone()
-    _note(exchange.query["note"]).set()
+    _note(key).set()
 
 
 _outcomes: dict[str, bytes] = {}
@@ -247,7 +249,7 @@ async def meet(exchange: Exchange) -> None:
     if _met[key] == exchange.number("count", 2):
         _note(key).set()
     try:
-        await asyncio.wait_for(_note(key).wait(), 2 * _NOTED_SECONDS)
+        await asyncio.wait_for(_note(key).wait(), _NOTED_SECONDS)
     except TimeoutError:
         await exchange.answer(b"late")
     else:
@@ -264,7 +266,7 @@ async def take(exchange: Exchange) -> None:
 
 async def noted(exchange: Exchange, key: str) -> None:
     try:
-        await asyncio.wait_for(_note(key).wait(), _NOTED_SECONDS)
+        await asyncio.wait_for(_note(key).wait(), exchange.number("seconds", _NOTED_SECONDS))
     except TimeoutError:
         await exchange.answer(b"no")
     else:

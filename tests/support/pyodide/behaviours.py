@@ -88,6 +88,7 @@ class World:
         self.pools: list[Any] = []
 
     def pool(self, **options: Any) -> Any:
+        options.setdefault("timeout", 40)  # the default is not meant for a machine with thirty busy processes
         pool = httpcore.ConnectionPool(**options) if self.is_async else SyncPool(**options)
         self.pools.append(pool)
         return pool
@@ -178,7 +179,7 @@ async def an_interrupt_arrives(world: World, server: str, **options: Any) -> Non
     http, key = world.pool(**options), new_key()
     await world.raises(KeyboardInterrupt, http.request("GET", f"{server}/hang?note={key}", timeout=60))
     assert http.stats().active == 0
-    assert (await http.request("GET", f"{server}/noted/{key}", timeout=20)).body == b"yes"
+    assert (await http.request("GET", f"{server}/noted/{key}", timeout=40)).body == b"yes"
 
 
 # What is promised.
@@ -259,7 +260,7 @@ async def a_promise_a_body_goes_up_while_it_is_made(world: World, server: str) -
 
         async def parts() -> AsyncIterator[bytes]:
             yield b"x" * 1000
-            assert (await http.request("GET", f"{server}/noted/{key}", timeout=20)).body == b"yes"
+            assert (await http.request("GET", f"{server}/noted/{key}", timeout=40)).body == b"yes"
             yield b"y" * 1000
 
         body: object = parts()
@@ -267,7 +268,7 @@ async def a_promise_a_body_goes_up_while_it_is_made(world: World, server: str) -
 
         def sync_parts() -> Iterator[bytes]:
             yield b"x" * 1000
-            assert httpcore.SyncConnectionPool().request("GET", f"{server}/noted/{key}", timeout=20).body == b"yes"
+            assert httpcore.SyncConnectionPool().request("GET", f"{server}/noted/{key}", timeout=40).body == b"yes"
             yield b"y" * 1000
 
         body = sync_parts()
@@ -302,7 +303,7 @@ async def a_promise_parts_come_as_they_are_sent(world: World, server: str) -> No
     parts = response.stream()
     assert await anext(parts) == b"begun"  # and the server has not ended
     await response.aclose()
-    assert (await http.request("GET", f"{server}/noted/{key}", timeout=20)).body == b"yes"
+    assert (await http.request("GET", f"{server}/noted/{key}", timeout=40)).body == b"yes"
     exc = await world.raises(httpcore.StreamClosed, anext(parts))
     assert str(exc)
 
@@ -408,30 +409,49 @@ async def a_promise_a_cut_off_body_never_ends_well(world: World, server: str) ->
 # Timeouts, cancellation, closing.
 
 
+async def has_come(world: World, server: str, key: str, seconds: float = 30) -> bool:
+    """Whether a request has come to `/hang` or `/gate`. Given time, it always has."""
+    return bool((await world.pool().request("GET", f"{server}/noted/came-{key}?seconds={seconds}")).body == b"yes")
+
+
+async def was_aborted(world: World, server: str, key: str) -> bool:
+    return bool((await world.pool().request("GET", f"{server}/noted/{key}")).body == b"yes")
+
+
+async def times_out(
+    world: World, kind: type[httpcore.HTTPCoreError], url: str, timeout: Callable[[float], Any] = float
+) -> Any:
+    """Run into a timeout at `/hang`, and see the server see it.
+
+    On a busy machine the time may be up before the request has come there. Then it is given more of it.
+    """
+    http, server = world.pool(), url.rpartition("/")[0]
+    for seconds in (0.2, 2.0, 20.0):
+        key, start = new_key(), time.monotonic()
+        exc = await world.raises(kind, http.request("GET", f"{url}note={key}", timeout=timeout(seconds)))
+        assert time.monotonic() - start > seconds * 0.95, exc
+        assert time.monotonic() - start < seconds + 30, exc
+        if await has_come(world, server, key, seconds=1):
+            assert await was_aborted(world, server, key)
+            return exc
+    raise AssertionError("no request has come to the server")
+
+
 @needs("timeouts")
 async def a_promise_a_server_that_says_nothing_is_a_read_timeout(world: World, server: str) -> None:
-    http = world.pool()
-    timeouts = (0.2, httpcore.Timeout(None, read=0.2), httpcore.Timeout(None, total=0.2))
-    for timeout, kind in zip(
-        timeouts, (httpcore.ReadTimeout, httpcore.ReadTimeout, httpcore.TotalTimeout), strict=True
+    for timeout, kind in (
+        (float, httpcore.ReadTimeout),
+        (lambda seconds: httpcore.Timeout(None, read=seconds), httpcore.ReadTimeout),
+        (lambda seconds: httpcore.Timeout(None, total=seconds), httpcore.TotalTimeout),
     ):
-        key, start = new_key(), time.monotonic()
-        exc = await world.raises(kind, http.request("GET", f"{server}/hang?note={key}", timeout=timeout))
-        assert 0.19 < time.monotonic() - start < 3, exc
+        exc = await times_out(world, kind, f"{server}/hang?", timeout)
         assert exc.request_sent
         assert "127.0.0.1" in str(exc), exc
-        assert (await http.request("GET", f"{server}/noted/{key}", timeout=20)).body == b"yes"
 
 
 @needs("timeouts")
 async def a_promise_a_body_that_stops_is_a_read_timeout(world: World, server: str) -> None:
-    http, key = world.pool(), new_key()
-    start = time.monotonic()
-    exc = await world.raises(
-        httpcore.ReadTimeout, http.request("GET", f"{server}/hang?begin=1&note={key}", timeout=0.3)
-    )
-    assert 0.29 < time.monotonic() - start < 3, exc
-    assert (await http.request("GET", f"{server}/noted/{key}", timeout=20)).body == b"yes"
+    await times_out(world, httpcore.ReadTimeout, f"{server}/hang?begin=1&")
 
 
 @needs("timeouts")
@@ -442,7 +462,7 @@ async def a_promise_the_total_timeout_bounds_a_body_that_drips(world: World, ser
     exc = await world.raises(
         httpcore.TotalTimeout, http.request("GET", f"{server}/drip?count=1000&delay=0.05", timeout=timeout)
     )
-    assert 0.29 < time.monotonic() - start < 3, exc
+    assert 0.29 < time.monotonic() - start < 30, exc
 
 
 @needs("streams_up")
@@ -486,29 +506,30 @@ async def a_promise_a_cancelled_request_is_aborted(world: World, server: str) ->
     for begin in ("", "&begin=1"):
         key = new_key()
         task = asyncio.create_task(http.request("GET", f"{server}/hang?note={key}{begin}", timeout=None))
-        await asyncio.sleep(0.2)
+        assert await has_come(world, server, key)
         task.cancel()
         await world.raises(asyncio.CancelledError, task)
         assert http.stats().active == 0
-        assert (await http.request("GET", f"{server}/noted/{key}", timeout=20)).body == b"yes"
+        assert (await http.request("GET", f"{server}/noted/{key}", timeout=40)).body == b"yes"
 
 
 @needs("async")
 async def a_promise_a_cancelled_upload_is_aborted_and_its_body_closed(world: World, server: str) -> None:
-    http, key, closed = world.pool(), new_key(), asyncio.Event()
+    http, key, begun, closed = world.pool(), new_key(), asyncio.Event(), asyncio.Event()
 
     async def parts() -> AsyncIterator[bytes]:
         try:
             yield b"x" * 1000
+            begun.set()
             await asyncio.sleep(30)
         finally:
             closed.set()
 
     task = asyncio.create_task(http.request("POST", f"{server}/take?note={key}", body=parts(), timeout=None))
-    await asyncio.sleep(0.2)
+    await asyncio.wait_for(begun.wait(), 30)
     task.cancel()
     await world.raises(asyncio.CancelledError, task)
-    await asyncio.wait_for(closed.wait(), 5)
+    await asyncio.wait_for(closed.wait(), 30)
 
 
 @needs("streams_down")
@@ -519,26 +540,25 @@ async def a_promise_a_forgotten_response_costs_a_warning_and_is_aborted(world: W
         warnings.simplefilter("always")
         del response
     assert [entry.category for entry in caught] == [ResourceWarning]
-    assert (await http.request("GET", f"{server}/noted/{key}", timeout=20)).body == b"yes"
+    assert (await http.request("GET", f"{server}/noted/{key}", timeout=40)).body == b"yes"
 
 
 @needs("async")
 async def a_promise_closing_the_pool_ends_what_runs(world: World, server: str) -> None:
     http, key = world.pool(), new_key()
     task = asyncio.create_task(http.request("GET", f"{server}/hang?note={key}", timeout=None))
-    await asyncio.sleep(0.2)
+    assert await has_come(world, server, key)
     await http.aclose()
     await world.raises(httpcore.ReadError, task)
     await world.raises(httpcore.PoolClosed, http.request("GET", server))
-    assert (await world.pool().request("GET", f"{server}/noted/{key}", timeout=20)).body == b"yes"
+    assert (await world.pool().request("GET", f"{server}/noted/{key}", timeout=40)).body == b"yes"
 
 
 @needs("async")
 async def a_promise_identical_requests_run_at_once(world: World, server: str) -> None:
-    http = world.pool()
-    start = time.monotonic()
-    await asyncio.gather(*(http.request("GET", f"{server}/slow?delay=0.5") for _ in range(5)))
-    assert time.monotonic() - start < 1.5
+    http, url = world.pool(), f"{server}/meet?note={new_key()}&count=5"
+    answers = await asyncio.gather(*(http.request("GET", url) for _ in range(5)))
+    assert {answer.body for answer in answers} == {b"met"}
     assert http.stats().opened == 1
 
 
@@ -824,14 +844,12 @@ async def a_promise_integrity_is_checked_or_refused(world: World, server: str) -
 async def a_promise_blocking_requests_of_several_tasks_run_at_once(world: World, server: str) -> None:
     from pyodide.ffi import run_sync
 
-    http = httpcore.SyncConnectionPool()
+    http, url = httpcore.SyncConnectionPool(timeout=40), f"{server}/meet?note={new_key()}&count=4"
 
     async def send() -> None:
-        assert http.request("GET", f"{server}/slow?delay=0.5").body == b"slow"
+        assert http.request("GET", url).body == b"met"
 
-    start = time.monotonic()
-    run_sync(asyncio.wait_for(asyncio.gather(*(send() for _ in range(4))), 20))
-    assert time.monotonic() - start < 1.6
+    run_sync(asyncio.gather(*(send() for _ in range(4))))
     assert http.stats().active == 0
 
 
@@ -872,7 +890,7 @@ async def a_promise_a_server_that_takes_nothing_holds_the_body_for_a_time(world:
     assert "127.0.0.1" in str(exc), exc
     assert taken[0] < 500, taken  # what the kernels of both sides and the runtime hold
     if world.is_async:
-        await asyncio.wait_for(closed.wait(), 5)  # by the task that reads it
+        await asyncio.wait_for(closed.wait(), 30)  # by the task that reads it
     assert closed.is_set() or world.name == "jspi"
 
 
@@ -984,7 +1002,7 @@ async def what_never_connects_is_a_timeout(world: World, black_hole: str) -> Non
         kind = httpcore.WriteTimeout if is_asked else httpcore.ReadTimeout
         start = time.monotonic()
         await world.raises(kind, http.request("POST", black_hole, body=body))
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 30
 
 
 async def a_promise_sockets_are_refused_by_name_where_there_are_none(world: World, server: str) -> None:

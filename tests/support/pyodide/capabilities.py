@@ -18,7 +18,7 @@ from typing import Any
 
 import httpcore
 
-from .behaviours import TEXT, Body, World, new_key
+from .behaviours import TEXT, Body, World, has_come, new_key, times_out
 
 __all__ = ["ASYNC", "BLOCKING", "ROWS", "Row"]
 
@@ -140,13 +140,13 @@ async def request_bodies_part_by_part_over_http2(world: World, http2: str) -> bo
 
 @row("timeouts, and the server sees them", ASYNC, BLOCKING)
 async def timeouts(world: World, server: str) -> bool:
-    http, key = world.pool(), new_key()
-    seconds = max(2, await _patience(world, server))
+    seconds = await _patience(world, server)
+    slow = httpcore.Timeout(None, read=0.2)
     try:
-        url = f"{server}/gate?note={key}&seconds={seconds}"
-        await http.request("GET", url, timeout=httpcore.Timeout(None, read=0.2))
+        await world.pool().request("GET", f"{server}/slow?delay={max(1, seconds)}", timeout=slow)
     except httpcore.ReadTimeout:
-        return await _is_gone(http, server, key)
+        await times_out(world, httpcore.ReadTimeout, f"{server}/hang?")
+        return True
     return False
 
 
@@ -158,7 +158,7 @@ async def _is_gone(http: Any, server: str, key: str) -> bool:
 async def cancellation(world: World, server: str) -> bool:
     http, key = world.pool(timeout=None), new_key()
     task = asyncio.create_task(http.request("GET", f"{server}/gate?note={key}"))
-    assert (await http.request("GET", f"{server}/noted/came-{key}")).body == b"yes"
+    assert await has_come(world, server, key)
     task.cancel()
     await world.raises(asyncio.CancelledError, task)
     return await _is_gone(http, server, key)
