@@ -995,10 +995,10 @@ async def over_http2_what_is_reset_is_an_error(world: World, server: str) -> Non
 
 @needs("timeouts")
 async def what_never_connects_is_a_timeout(world: World, black_hole: str) -> None:
-    """With a body, of which nothing is asked for, as well as without one. Node asks at once."""
+    """With a body, of which nothing is asked for, as well as without one. Node asks at once, up to 24."""
     http = world.pool(timeout=0.3)
     for body in (None, b"x", iter([b"x" * 100_000])):
-        is_asked = "node" in facts() and isinstance(body, Iterator)
+        is_asked = "node" in facts() and not _speaks_http2() and isinstance(body, Iterator)
         kind = httpcore.WriteTimeout if is_asked else httpcore.ReadTimeout
         start = time.monotonic()
         await world.raises(kind, http.request("POST", black_hole, body=body))
