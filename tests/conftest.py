@@ -58,6 +58,7 @@ import pytest
 
 pytest.register_assert_rewrite("tests.support")
 
+from tests.support import reliability, swept  # noqa: E402
 from tests.support.black_hole import black_hole as _black_hole  # noqa: E402
 from tests.support.http_proxies import RealProxy, Squid, haproxy, nghttpx, proxy_py, squid  # noqa: E402
 from tests.support.leaks import Snapshot, open_what_stays  # noqa: E402
@@ -66,7 +67,6 @@ from tests.support.nginx import Nginx, nginx  # noqa: E402
 from tests.support.running import is_async_test, run_async_test  # noqa: E402
 from tests.support.servers import Server, asgi_server  # noqa: E402
 from tests.support.socks_servers import dante, microsocks  # noqa: E402
-from tests.support.swept import Swept, pytest_addoption  # noqa: E402, F401
 from tests.support.tls import CertificateAuthority  # noqa: E402
 from tests.support.watchdog import time_limit  # noqa: E402
 from tests.support.ways import CLEAR, WAYS, Reaching, spread  # noqa: E402
@@ -91,13 +91,25 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("tests")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    text = "run the tests that hold rows of the catalogue of faults and write docs/reliability.md, or look only"
+    swept.pytest_addoption(parser)
+    parser.addoption("--reliability", choices=reliability.PLUGINS, help=text)
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    if (what := config.getoption("reliability")) is not None:
+        config.pluginmanager.register(reliability.PLUGINS[what]())
     config.addinivalue_line("markers", "only_worlds(*names): the worlds in which the test runs; all if not given")
     config.addinivalue_line("markers", "ways(*names, reason): the ways besides the one in clear, see support/ways.py")
     config.addinivalue_line("markers", "time_limit(seconds): for a test that needs more than 60 seconds")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it to what runs in the background
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    config.pluginmanager.register(Swept(config))
+    config.pluginmanager.register(swept.Swept(config))
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    item.user_properties += reliability.properties(item)
 
 
 @pytest.hookimpl(optionalhook=True)

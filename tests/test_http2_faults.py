@@ -38,7 +38,10 @@ from tests.support.invariants import assert_holds, assert_still_works, error_of,
 from tests.support.nginx import Nginx
 from tests.support.peer import Conn, ScriptedPeer
 from tests.support.tls import CertificateAuthority
+from tests.support.ways import only_over
 from tests.support.worlds import World, only_worlds
+
+pytestmark = only_over("TLS", reason="frames are counted by peer, and a proxy is the peer of all origins behind it")
 
 REFUSAL_SECONDS = 15.0
 """What comes as a timeout has another class; this is for a busy machine."""

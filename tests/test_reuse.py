@@ -152,6 +152,13 @@ async def test_p08_bytes_on_an_idle_connection_end_it_over_tls(
     await check_idle_fault(world, IDLE_FAULTS[fault], "POST", ca)
 
 
+async def test_a_idle_notify_a_close_notify_alone_ends_an_idle_connection(
+    world: World, ca: CertificateAuthority
+) -> None:
+    """The socket stays open. What is sent would be answered by nobody."""
+    await check_idle_fault(world, Conn.close_notify, "POST", ca)
+
+
 @pytest.mark.parametrize("is_noticed", [False, True])
 async def test_p14_a_connection_that_ended_while_idle_counts_as_that_whenever_it_was_noticed(
     world: World, is_noticed: bool
@@ -423,7 +430,7 @@ async def test_a_race_storm(world: World) -> None:
         conn.read_request()  # and closes
 
     with ScriptedPeer(script) as peer:
-        http = world.pool()
+        http = world.pool(timeout=50)  # a busy machine shakes a hundred hands
         async with world.tasks() as tasks:
             requests = [tasks.start(lambda: http.request("GET", peer.url)) for _ in range(count)]
             await world.until(lambda: len(peer.requests) == count)

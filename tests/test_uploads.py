@@ -948,6 +948,26 @@ async def test_p22_expect_100_continue_ends_with_the_connection(world: World, en
         await assert_still_works(world, http, peers)
 
 
+async def test_d_1xx_rst_behind_100_is_a_read_error(world: World, engine: str) -> None:
+    """The body may have been processed: nothing is sent a second time."""
+
+    def script(conn: Conn) -> None:
+        conn.read_head()
+        conn.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        conn.recv_exactly(4)
+        conn.rst()
+
+    with Peers(script) as peers:
+        http = one_slot(world, http1_engine=engine)
+        headers = {"expect": "100-continue"}
+        error = await error_of(lambda: http.request("PUT", peers.url, headers=headers, body=b"body"))
+        assert isinstance(error, httpcore.NetworkError)
+        assert error.request_sent
+        assert (peers.accepted, http.stats().retried) == (1, 0)
+        await assert_holds(world, http, peers, idle=0)
+        await assert_still_works(world, http, peers)
+
+
 # P23: interim responses
 
 

@@ -69,6 +69,8 @@ def _chunked(coded: bytes, *lines: bytes, first: bytes = b"HTTP/1.1 200 OK") -> 
 
 
 _EVIL = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil"
+_HI = b"2\r\nhi\r\n0\r\n\r\n"
+_CONTINUE = b"HTTP/1.1 100 C\r\n\r\n"
 _ALL_BYTES = bytes(range(256)) + b"\r\n\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"
 
 REFERENCES = [
@@ -312,6 +314,51 @@ GOOD = [
     Row("c_head_250k", _plain(*(b"a: " + b"b" * 50_000,) * 5), body=b"hi"),
     Row("c_st_reason_60k", _plain(first=b"HTTP/1.1 200 " + b"r" * 60_000), reason=b"r" * 60_000, body=b"hi"),
     Row("d_1xx_100", _head(first=b"HTTP/1.1 102 P") * 100 + _plain(), interim=(102,) * 100, body=b"hi"),
+    # What a careful adversary tries next to them
+    Row("a_extra_100", _plain() + _head(first=b"HTTP/1.1 100 C"), body=b"hi", is_reusable=False, unread=_CONTINUE),
+    Row("a_204_cl", _head(b"content-length: 4", first=b"HTTP/1.1 204 N"), status=204, reason=b"N"),
+    Row(
+        "a_204_chunk",
+        _chunked(_HI, first=b"HTTP/1.1 204 N"),
+        status=204,
+        reason=b"N",
+        is_reusable=False,
+        unread=_HI,
+    ),
+    Row("a_head_chunk", _chunked(_HI), method=b"HEAD", is_reusable=False, unread=_HI),
+    Row("a_conn_list", _plain(b"connection: ,, close ,"), body=b"hi", is_reusable=False),
+    Row("a_conn_quoted", _plain(b'connection: "close"'), body=b"hi"),
+    Row("a_10_both", _plain(b"connection: keep-alive, close", first=b"HTTP/1.0 200 OK"), body=b"hi", is_reusable=False),
+    Row("b_te_hop", _chunked(_HI, b"connection: transfer-encoding"), body=b"hi"),
+    Row("b_cl_hop", _plain(b"connection: content-length"), body=b"hi"),
+    Row("b_te_underscore", _plain(b"transfer_encoding: chunked"), body=b"hi"),
+    Row("b_te_case", _head(b"tRANSFER-eNCODING: cHuNkEd") + _HI, body=b"hi"),
+    Row("b_304_te", _head(b"transfer-encoding: chunked", first=b"HTTP/1.1 304 N"), status=304, reason=b"N"),
+    Row("b_ck_space", _chunked(b"2 \t\r\nhi\r\n0 \r\n\r\n"), body=b"hi"),
+    Row("b_ck_lead0", _chunked(b"0" * 15 + b"2\r\nhi\r\n0\r\n\r\n"), body=b"hi"),
+    Row("b_ck_quote", _chunked(b'2;a="x\r\nhi\r\n0\r\n\r\n'), body=b"hi"),
+    Row(
+        "b_tr_control",
+        _chunked(b"0\r\nConnection: close\r\nContent-Encoding: gzip\r\nTrailer: x\r\nfine: yes\r\n\r\n"),
+        trailers=((b"fine", b"yes"),),
+    ),
+    Row("d_1xx_cl_0", _head(b"content-length: 0", first=b"HTTP/1.1 103 E") + _plain(), interim=(103,), body=b"hi"),
+    Row(
+        "d_101_cl",
+        _head(b"content-length: 4", b"upgrade: x", first=b"HTTP/1.1 101 S") + b"body",
+        may_upgrade=True,
+        status=101,
+        reason=b"S",
+        is_reusable=False,
+        unread=b"body",
+    ),
+    Row("c_nel", _plain(b"a: b\x85c: d"), body=b"hi", headers=((b"a", b"b\x85c: d"), (b"content-length", b"2"))),
+    Row(
+        "c_st_reason_8bit",
+        _plain(first="HTTP/1.1 200 \N{GREEK CAPITAL LETTER OMEGA}".encode()),
+        reason=b"\xce\xa9",
+        body=b"hi",
+    ),
 ]
 """Responses that are delivered; after some of them the connection is of no more use."""
 
@@ -577,5 +624,42 @@ BAD = [
     *_bad(
         "d_101_unasked", _head(b"upgrade: x", b"connection: upgrade", first=b"HTTP/1.1 101 S"), refused="not asked for"
     ),
+    # What a careful adversary tries next to them
+    *_bad("b_cl_fold", _head(b"content-length: 1", b" 2") + b"hi", refused=_LINE),
+    *_bad("b_te_fold", _head(b"transfer-encoding:", b" chunked") + _HI, refused=_LINE),
+    *_bad("b_cl_blank", _head(b"content-length : 2") + b"hi", _head(b"content-length\t: 2") + b"hi", refused=_LINE),
+    *_bad("b_cl_vt", _head(b"content-length: \x0b2") + b"hi", _head(b"content-length: 2\x0c") + b"hi", refused=_LINE),
+    *_bad("b_te_vt", _head(b"transfer-encoding: \x0bchunked") + _HI, refused=_LINE),
+    *_bad("b_te_quoted", *_codings(b'"chunked"', b"\xa0chunked", b"chunked\x85", b"chunked;"), refused=_CODING),
+    *_bad(
+        "b_te_hidden",
+        _plain(b"a: b\rtransfer-encoding: chunked"),
+        _plain(b"a: b\ntransfer-encoding: chunked"),
+        _plain(b"a: b\r\rtransfer-encoding: chunked"),
+        refused=f"{_LINE}|{_LF}",
+    ),
+    *_bad("b_cl_quoted", *_lengths(b'"2"', b"2.", b"0" * 22 + b"2", b"2\x852", b"II"), refused=_LENGTH),
+    Row("b_te_cl_head", _chunked(b"", b"content-length: 2"), "both Tr", method=b"HEAD", is_reusable=False),
+    *_bad(
+        "b_te_cl_none",
+        *(
+            _chunked(b"", b"content-length: 2", first=b"HTTP/1.1 " + status)
+            for status in (b"204 N", b"304 N", b"103 E")
+        ),
+        _chunked(_HI, b"content-length: 2", first=b"HTTP/1.0 200 OK"),
+        refused="both Transfer-Encoding and Content-Length",
+    ),
+    *_bad("b_ck_many_0", _chunked(b"0" * 40 + b"2\r\nhi\r\n0\r\n\r\n"), _chunked(b"-0\r\n\r\n"), refused=_SIZE),
+    *_bad("b_ck_crlf", _chunked(b"\r\n" + _HI), _chunked(b"2\r\nhi\r\n\r\n0\r\n\r\n"), refused=_SIZE),
+    *_bad("b_tr_response", _chunked(b"0\r\n" + _EVIL), refused="a trailer line is not"),
+    *_bad("c_name_70k", _plain(b"n" * 70_000 + b": v"), refused="longer than 65536 bytes"),
+    *_bad("c_name_8bit", _head(b"content-length\xa0: 2") + b"hi", _plain(b"\xef\xbb\xbfa: b"), refused=_LINE),
+    *_bad("c_name_pseudo", _plain(b":status: 404"), _plain(b":a"), refused=_LINE),
+    *_bad(
+        "c_lead_bom",
+        *(first + _plain() for first in (b"\xef\xbb\xbf", b"\r", b"\x00\r\n", b"evil\r\n", b"0\r\n\r\n")),
+        refused=_FIRST,
+    ),
+    *_bad("c_cr_end", *_firsts(b"HTTP/1.1 200 OK\r", b"HTTP/1.1 200\r OK"), refused=_FIRST),
 ]
 """What no client should take for a response. Without `ends` it is refused at once, not when the peer is done."""

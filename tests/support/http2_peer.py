@@ -552,7 +552,7 @@ class HTTP2Peer(ScriptedPeer):
             if ends_in_order:
                 http2.end()
 
-        super().__init__(run, tls=tls, expect_disconnect=expect_disconnect)
+        super().__init__(run, tls=tls, alpn=("h2",), expect_disconnect=expect_disconnect)
 
     def __enter__(self) -> HTTP2Peer:
         super().__enter__()

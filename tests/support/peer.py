@@ -262,6 +262,7 @@ class ScriptedPeer:
             of the script, it is noted in `tls_errors`.
         host: the address to listen on; "::1" for IPv6.
         uds: listen on a unix socket instead; a name that starts with a NUL is an abstract one (Linux).
+        alpn: the protocols that it offers where a way brings the TLS.
         expect_disconnect: the client may break off anywhere.
         backlog: how many connections the kernel holds that were not yet accepted.
     """
@@ -273,6 +274,7 @@ class ScriptedPeer:
         tls: ssl.SSLContext | None = None,
         host: str = "127.0.0.1",
         uds: str | None = None,
+        alpn: tuple[str, ...] = (),
         expect_disconnect: bool = False,
         backlog: int = 1024,
     ) -> None:
@@ -283,7 +285,7 @@ class ScriptedPeer:
         self.asked_for: list[bytes] = []
         """The origins of the connections to it as a proxy, where a way brings that."""
         self._script = script
-        self._tls = reaching.server if is_own else tls
+        self._tls = reaching.server(alpn) if is_own else tls
         self._expect_disconnect = expect_disconnect
         self._changed = threading.Condition()
         self._threads: list[threading.Thread] = []

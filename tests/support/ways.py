@@ -46,19 +46,21 @@ class Reaching:
 
     def __init__(self, way: Way = CLEAR, ca: CertificateAuthority | None = None) -> None:
         self.way = way
-        self.server: ssl.SSLContext | None = None
-        self.client: ssl.SSLContext | None = None
+        self._ca = ca if way.is_secure else None
         self.proxy: str | None = None
         """The authority of the peer that came last, which stands for all of them."""
-        if way.is_secure:
-            assert ca is not None
-            self.server, self.client = ca.server_context(), ca.client_context()
+
+    def server(self, alpn: tuple[str, ...]) -> ssl.SSLContext | None:
+        """Of a peer."""
+        return self._ca.server_context(alpn=alpn) if self._ca is not None else None
 
     def options(self) -> dict[str, object]:
         """Of a pool."""
+        import httpcore
+
         options: dict[str, object] = {}
-        if self.client is not None:
-            options["ssl"] = self.client
+        if self._ca is not None:
+            options["ssl"] = httpcore.SSLConfig(str(self._ca.pem_path))
         if self.way.is_proxied and self.proxy is not None:
             options["proxy"] = f"http://{self.proxy}"
         return options
