@@ -89,6 +89,8 @@ SEARCHES = (
     Search("shared", Bounds(_SHARED, 3, 1), 1_055, 7_944),
     Search("shared", Bounds(_SHARED, 2, 2), 5_193, 49_990),
     Search("lent and shared", Bounds((_LENT[0], _SHARED[0]), 3, 2), 13_048, 141_654, is_long=True),
+    # Twelve minutes of a core, on 2026-11-21.
+    Search("shared", Bounds(_SHARED, 3, 3), 184_669, 2_729_862, is_long=True),
 )
 
 
