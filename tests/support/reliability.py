@@ -88,7 +88,11 @@ class Run:
         if hasattr(session.config, "workerinput"):
             return
         options = session.config.option
-        ended = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        ended = exitstatus not in (
+            pytest.ExitCode.INTERRUPTED,
+            pytest.ExitCode.INTERNAL_ERROR,
+            pytest.ExitCode.USAGE_ERROR,
+        )
         if (
             not ended
             or options.keyword
@@ -136,7 +140,7 @@ def complaints(items: Iterable[pytest.Item]) -> list[str]:
         if not FAULTS[id].missing and not _is_told(_where(id, recorded), _where(id, collected))
     ]
     if render(recorded) != PAGE.read_text():
-        wrong.append("docs/reliability.md is not what was recorded: scripts/reliability --collect-only")
+        wrong.append("docs/reliability.md is not what was recorded: scripts/reliability render")
     return wrong
 
 
