@@ -18,7 +18,7 @@ def test_every_state_that_can_be_reached_keeps_the_rules(planned: Search, capsys
     states, steps = search(planned.bounds)
 
     with capsys.disabled():
-        print(f"\n{planned.name}: {states:,} states, {steps:,} steps")
+        print(f"\n{planned.title}: {states:,} states, {steps:,} steps")
     assert (states, steps) == (planned.states, planned.steps), "the pool has changed: write the new count into SEARCHES"
 
 

@@ -174,12 +174,8 @@ class PoolModel:
         holders = Counter(request.entry for request in [*self.queued, *self.served, *self.running] if request.entry)
         for entry in self.entries:
             record = entry.record
-            places = {
-                Life.OPENING: (entry.dialer is not None) + (entry in record.detached),
-                Life.IDLE: (entry in record.idle) + (entry in state._idle),
-            }
-            assert places[Life.OPENING] == (entry.life is Life.OPENING)
-            assert places[Life.IDLE] == 2 * (entry.life is Life.IDLE)
+            assert (entry.dialer is not None) + (entry in record.detached) == (entry.life is Life.OPENING)
+            assert (entry in record.idle) + (entry in state._idle) == 2 * (entry.life is Life.IDLE)
             assert (entry.life is Life.CLOSED) == (entry not in live)
             assert (entry.life is Life.CLOSED) == ((entry in self.driver.doomed) != (entry in self.failed))
             assert entry.reserved == holders[entry], "its requests are not those that hold it"
@@ -259,22 +255,24 @@ class PoolModel:
         live = state.entries()
         assert state.total == len(live)
         assert len(state._idle) == sum(entry.life is Life.IDLE for entry in live)
-        for record in state.records():
-            mine = [entry.life for entry in live if entry.record is record]
-            assert (record.opening, record.active, len(record.idle)) == (
-                mine.count(Life.OPENING),
-                mine.count(Life.ACTIVE),
-                mine.count(Life.IDLE),
-            )
-            assert record.total == len(mine)
-            unwanted = [entry for entry in live if entry.record is record and _is_for_nobody(entry)]
-            assert len(record.detached) == len(unwanted)
+        of: dict[Record[Connection], list[Entry[Connection]]] = {record: [] for record in state.records()}
+        for entry in self.entries:
+            of[entry.record].append(entry)
+        for record, entries in of.items():
+            lives = [entry.life for entry in entries]
+            assert record.opening == lives.count(Life.OPENING)
+            assert record.active == lives.count(Life.ACTIVE)
+            assert len(record.idle) == lives.count(Life.IDLE)
+            assert record.total == len(lives) - lives.count(Life.CLOSED)
+            assert len(record.detached) == sum(map(_is_for_nobody, entries))
             assert record.opened == self.opened[record.route]
-            of_record = [entry for entry in self.entries if entry.record is record]
-            gone = [entry for entry in of_record if entry.life is Life.CLOSED]
-            assert record.closed == Counter([entry.close_reason for entry in gone])
-            assert record.closed[CloseReason.FAILED_TO_OPEN] == sum(entry in self.failed for entry in gone)
-            assert record.reused == sum(max(entry.requests - 1, 0) for entry in of_record)
+            assert record.reused == sum(max(entry.requests - 1, 0) for entry in entries)
+            if record.closed or Life.CLOSED in lives:
+                self._check_reasons(record, [entry for entry in entries if entry.life is Life.CLOSED])
+
+    def _check_reasons(self, record: Record[Connection], gone: list[Entry[Connection]]) -> None:
+        assert record.closed == Counter([entry.close_reason for entry in gone])
+        assert record.closed[CloseReason.FAILED_TO_OPEN] == sum(entry in self.failed for entry in gone)
 
     def _check_expiry(self, entry: Entry[Connection], keepalive: float | None) -> None:
         """That of a connection that has just become idle."""

@@ -14,6 +14,7 @@ import marshal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from hashlib import blake2b
 
 from httpcore._config import Limits
@@ -51,10 +52,15 @@ class Bounds:
     dials_inline: bool = False
 
     def model(self, shape: Shape | None = None) -> PoolModel:
-        limits = Limits(max_connections=self.connections)
+        limits = _limits(self.connections)
         if shape is None:
             return PoolModel(limits, self.dials_inline)
         return model_of(shape, self.routes, limits, self.dials_inline)
+
+
+@cache
+def _limits(connections: int) -> Limits:
+    return Limits(max_connections=connections)
 
 
 @dataclass(frozen=True)
@@ -74,12 +80,14 @@ class Search:
     steps: int
     is_long: bool = False
 
-    def __str__(self) -> str:
+    @property
+    def title(self) -> str:
         bounds = self.bounds
-        return (
-            f"{self.name}: {bounds.requests} requests, {bounds.connections} connections, {len(bounds.routes)} origins: "
-            f"{self.states:,} states, {self.steps:,} steps"
-        )
+        counts = (bounds.requests, "request"), (bounds.connections, "connection"), (len(bounds.routes), "origin")
+        return f"{self.name}: " + ", ".join(f"{count} {what}{'s' * (count != 1)}" for count, what in counts)
+
+    def __str__(self) -> str:
+        return f"{self.title}: {self.states:,} states, {self.steps:,} steps"
 
 
 SEARCHES = (
@@ -88,6 +96,8 @@ SEARCHES = (
     Search("lent, fresh ones wanted", Bounds(_LENT, 2, 2, may_need_fresh=True), 332, 2_186),
     Search("shared", Bounds(_SHARED, 3, 1), 1_055, 7_944),
     Search("shared", Bounds(_SHARED, 2, 2), 5_193, 49_990),
+    Search("shared", Bounds(_SHARED, 3, 2), 16_959, 189_950),
+    Search("shared", Bounds(_SHARED[:1], 3, 3), 15_650, 217_263),
     Search("lent and shared", Bounds((_LENT[0], _SHARED[0]), 3, 2), 13_048, 141_654, is_long=True),
     # Twelve minutes of a core, on 2026-11-21.
     Search("shared", Bounds(_SHARED, 3, 3), 184_669, 2_729_862, is_long=True),

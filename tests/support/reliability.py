@@ -20,7 +20,7 @@ from scripts.comparison import results
 from scripts.comparison.judging import PASS
 
 from .faults import FAULTS, SECTIONS, Fault, Place, held_by, places
-from .pool_search import SEARCHES, Search
+from .pool_search import SEARCHES
 from .swept import KINDS
 
 __all__ = ["PLUGINS", "complaints", "properties"]
@@ -273,13 +273,8 @@ def _searches() -> str:
         "## The pool, searched\n\nThe state of the pool is a machine of its own, without any I/O. Every state that can "
         "be reached within some bounds is visited, by every order of steps, and no rule is broken in any.\n\n"
     )
-    rows = [[_bounds(planned), f"{planned.states:,}", f"{planned.steps:,}"] for planned in SEARCHES]
+    rows = [[planned.title, f"{planned.states:,}", f"{planned.steps:,}"] for planned in SEARCHES]
     return text + _table(["Bounds", "States", "Steps"], rows)
-
-
-def _bounds(planned: Search) -> str:
-    bounds = planned.bounds
-    return f"{planned.name}: {bounds.requests} requests, {bounds.connections} connections, {len(bounds.routes)} origins"
 
 
 def _comparison() -> str:
