@@ -142,6 +142,8 @@ def _marks(name: str) -> list[pytest.MarkDecorator]:
 
 def _cases(prefix: str | tuple[str, ...]) -> Iterator[object]:
     for (name, place, entry), facts in _FACTS.items():
+        if entry == "async" and place.endswith("-off"):
+            continue  # which makes no difference to it; the matrix has looked
         for behaviour, body in behaviours.behaviours(prefix).items():
             # Firefox is told to trust anybody, see `start_runtime`.
             verifies = {"verifies"} if name != "firefox" else set()

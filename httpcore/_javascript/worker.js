@@ -6,6 +6,8 @@
 // This side writes where the state is EMPTY, and the other sets it to EMPTY when it has taken the bytes. `store` and
 // `notify` are two steps, so that a late `notify` may wake a later wait: both sides look again in a loop.
 
+// Firefox forgets the abort of a fetch in a worker where it follows the head at once, see promise.py.
+const TOO_EARLY_MS = globalThis.process ? 0 : 100;
 const EMPTY = 0, HEAD = 1, PART = 2, END = 3, ERROR = 4, WANTED = 5, MORE = 16;
 
 const calls = new Map();
@@ -14,9 +16,11 @@ class Call {
   constructor({ memory, url, init, content, part }) {
     this.state = new Int32Array(memory, 0, 4);
     this.bytes = new Uint8Array(memory, 16);
-    this.controller = new AbortController();
+    this.controller = new AbortController(); // of our own part, which ends at once
+    this.fetching = new AbortController();
+    this.mayAbortAt = 0;
     this.url = url;
-    this.init = { ...init, signal: this.controller.signal };
+    this.init = { ...init, signal: this.fetching.signal };
     this.turn = Promise.resolve();
     if (content) this.init.body = copy(content); // fetch takes no shared memory
     if (part) {
@@ -30,6 +34,7 @@ class Call {
   async run() {
     try {
       const response = await fetch(this.url, this.init);
+      this.mayAbortAt = performance.now() + TOO_EARLY_MS;
       const { status, statusText, url, redirected, type, headers } = response;
       await this.put(HEAD, encode({ status, statusText, url, redirected, type, fields: Array.from(headers) }));
       const reader = response.body?.getReader();
@@ -76,6 +81,7 @@ class Call {
 
   abort() {
     this.controller.abort();
+    setTimeout(() => this.fetching.abort(), this.mayAbortAt - performance.now());
     Atomics.store(this.state, 0, EMPTY);
     Atomics.notify(this.state, 0);
   }

@@ -23,6 +23,7 @@ from pyodide.ffi import JsException, create_proxy, to_js
 from .._backends.emscripten import check_interrupt
 from .._clock import Clock
 from .._errors import LocalProtocolError, ReadError
+from .._fetch_options import MAX_WHOLE_BYTES
 from .._fetch_rules import warn_once
 from .call import FetchHead, FetchRequest, head_deadline
 from .errors import Failure, fetch_error, silence
@@ -30,9 +31,6 @@ from .runtime import runtime
 
 __all__ = ["XHRCall"]
 
-# On the main thread a body is held about six times, as text of JavaScript's and of Python's and as bytes, and 4 GiB is
-# all that WebAssembly has. V8 knows no text beyond 512 MiB.
-_MAX_WHOLE_BYTES = 256 * 1024 * 1024
 _HEADERS_RECEIVED = 2
 
 # What it does in any case; the cache and keepalive are only a matter of speed.
@@ -53,7 +51,7 @@ class XHRCall:
 
     def __init__(self, request: FetchRequest, max_bytes: int | None) -> None:
         self._request = request
-        self._max_bytes = _MAX_WHOLE_BYTES if max_bytes is None else max_bytes
+        self._max_bytes = MAX_WHOLE_BYTES if max_bytes is None else max_bytes
         self._announced = 0
         self._body = b""
 
